@@ -1,0 +1,156 @@
+import { readFile } from 'node:fs/promises';
+import Type, { type Static } from 'typebox';
+import Value from 'typebox/value';
+import { ForeshadowError } from '../core/errors.ts';
+
+const closed = { additionalProperties: false } as const;
+const share = (value: number, description: string) =>
+  Type.Number({ minimum: 0, maximum: 1, default: value, description });
+const sqlByColumn = (description: string) =>
+  Type.Record(Type.String(), Type.String({ minLength: 1 }), { default: {}, description });
+const duration = (value: string, description: string) =>
+  Type.String({ pattern: '^[0-9]+(\\.[0-9]+)?(ms|s|m|h|d)$', default: value, description });
+
+/** One migration, as a file and as the body of POST /api/v1/migrations. Published as docs/migration.schema.json. */
+export const MigrationFile = Type.Object(
+  {
+    $schema: Type.Optional(Type.String()),
+    name: Type.String({ pattern: '^[a-z0-9][a-z0-9_-]{0,39}$', description: 'Name of the migration.' }),
+    source: Type.String({ minLength: 1, description: 'The table in use today, as schema.table.' }),
+    target: Type.String({ minLength: 1, description: 'The empty table in the new format, as schema.table.' }),
+    key: Type.Array(Type.String(), { minItems: 1, description: 'Key columns of the source.' }),
+    map: sqlByColumn('Target column → immutable SQL expression over one source row.'),
+    back: sqlByColumn('Source column → SQL expression over one target row: the back map.'),
+    invariants: Type.Array(Type.Object({ name: Type.String(), sql: Type.String({ minLength: 1 }) }, closed), {
+      default: [],
+      description: 'SQL booleans over a source row s and its target row t.',
+    }),
+    shadow: Type.Object(
+      {
+        fraction: Type.Number({ minimum: 0.001, maximum: 0.5, default: 0.1, description: 'Share of the rows in the shadow.' }),
+        seed: Type.Integer({ default: 1, description: 'Seed of the permanent random numbers.' }),
+        weights: Type.Object(
+          {
+            predictive: share(0.7, 'Share of the budget for the rows with the highest predicted use.'),
+            frequency: share(0.1, 'Share for long-run frequency.'),
+            change: share(0.1, 'Share for change rate.'),
+            random: share(0.1, 'Share for the uniform remainder; the estimators live on it.'),
+          },
+          { ...closed, default: {} },
+        ),
+      },
+      { ...closed, default: {} },
+    ),
+    predict: Type.Object(
+      {
+        horizon: duration('15m', 'How far ahead to predict.'),
+        group: Type.Optional(Type.String({ description: 'Column that groups rows: tenant, parent, customer.' })),
+        calendar: Type.Optional(Type.String({ description: 'CSV start,end,group,kind,weight of known events.' })),
+        changeWeight: Type.Number({ minimum: 0, default: 1, description: 'What a change counts beside a read.' }),
+        every: duration('30s', 'How often to choose again.'),
+      },
+      { ...closed, default: {} },
+    ),
+    confidence: Type.Object(
+      {
+        threshold: share(0.95, 'The lower bound of the level must reach this.'),
+        fieldThreshold: share(0.85, 'The lower bound of each field must reach this.'),
+        window: duration('60s', 'Window of the change-rate factor.'),
+        consecutive: Type.Integer({ minimum: 1, default: 3, description: 'Evaluations in a row that must hold.' }),
+        every: duration('2s', 'How often to evaluate.'),
+        weights: Type.Object(
+          {
+            similarity: share(0.7, 'Weight of the similarity score.'),
+            changeRate: share(0.3, 'Weight of the change-rate factor.'),
+          },
+          { ...closed, default: {} },
+        ),
+        fields: Type.Record(Type.String(), Type.Number({ minimum: 0 }), {
+          default: {},
+          description: 'Source column → weight; all comparable columns with weight 1 when empty.',
+        }),
+      },
+      { ...closed, default: {} },
+    ),
+    signals: Type.Object(
+      { createdAt: Type.Optional(Type.String()), updatedAt: Type.Optional(Type.String()) },
+      { ...closed, default: {}, description: 'Source columns with change times.' },
+    ),
+    queryLog: Type.Optional(Type.Object({ path: Type.String({ minLength: 1 }) }, closed)),
+    copy: Type.Object(
+      {
+        lanes: Type.Integer({ minimum: 2, maximum: 16, default: 2, description: 'Workers, each with its key ranges.' }),
+        chunkRows: Type.Integer({ minimum: 1, maximum: 50000, default: 2000, description: 'Rows a chunk copies.' }),
+        rowsPerSecond: Type.Optional(Type.Integer({ minimum: 1, description: 'Upper limit of the copy; none when absent.' })),
+        fullCompareBelow: Type.Integer({
+          minimum: 0,
+          default: 2_000_000,
+          description: 'Below this many rows every row is compared exactly, above it by range checksums.',
+        }),
+      },
+      { ...closed, default: {} },
+    ),
+    cutover: Type.Object(
+      {
+        reads: Type.Union([Type.Literal('when-confident'), Type.Literal('operator')], { default: 'when-confident' }),
+        writes: Type.Union([Type.Literal('auto'), Type.Literal('operator')], { default: 'operator' }),
+        finish: Type.Union([Type.Literal('swap'), Type.Literal('route')], { default: 'swap' }),
+        budget: duration('250ms', 'How long one attempt at the write cutover may hold writers back.'),
+      },
+      { ...closed, default: {} },
+    ),
+  },
+  { ...closed, $id: 'https://foreshadow.dev/migration.schema.json', title: 'Foreshadow migration' },
+);
+
+export type MigrationFile = Static<typeof MigrationFile>;
+
+/**
+ * Fills defaults and checks a migration document.
+ * @throws ForeshadowError BAD_MIGRATION_FILE, naming the field
+ */
+export function parseMigrationFile(document: unknown): MigrationFile {
+  const filled = Value.Default(MigrationFile, Value.Clone(document));
+  if (!Value.Check(MigrationFile, filled)) {
+    const first = [...Value.Errors(MigrationFile, filled)][0];
+    const where = first?.instancePath ? `"${first.instancePath.slice(1).replaceAll('/', '.')}" ` : '';
+    const extra = (first?.params as { additionalProperties?: string[] } | undefined)?.additionalProperties;
+    const what = extra ? `has unknown fields: ${extra.join(', ')}` : (first?.message ?? 'is not a migration');
+    throw new ForeshadowError('BAD_MIGRATION_FILE', `migration file: ${where}${what}`);
+  }
+  for (const [path, weights] of [
+    ['shadow.weights', filled.shadow.weights],
+    ['confidence.weights', filled.confidence.weights],
+  ] as const) {
+    const sum = Object.values(weights).reduce((a, b) => a + b, 0);
+    if (Math.abs(sum - 1) > 1e-6) {
+      throw new ForeshadowError('BAD_MIGRATION_FILE', `migration file: "${path}" must sum to 1, not ${sum}`);
+    }
+  }
+  return filled;
+}
+
+/** @throws ForeshadowError BAD_MIGRATION_FILE when the file cannot be read or is not JSON */
+export async function readMigrationFile(path: string): Promise<MigrationFile> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new ForeshadowError('BAD_MIGRATION_FILE', `cannot read ${path}`, {}, { cause });
+  }
+  let document: unknown;
+  try {
+    document = JSON.parse(text);
+  } catch (cause) {
+    throw new ForeshadowError('BAD_MIGRATION_FILE', `${path} is not JSON: ${(cause as Error).message}`, {}, { cause });
+  }
+  return parseMigrationFile(document);
+}
+
+/** `'250ms'`, `'15m'`, `'1.5h'` → seconds. The schema has checked the form. */
+export function seconds(duration: string): number {
+  const match = /^([0-9.]+)(ms|s|m|h|d)$/.exec(duration);
+  if (!match) throw new ForeshadowError('BAD_CONFIG', `not a duration: ${duration} (use 250ms, 30s, 15m, 4h, 1d)`);
+  const unit = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86400 }[match[2] as 'ms' | 's' | 'm' | 'h' | 'd'];
+  return Number(match[1]) * unit;
+}
