@@ -21,7 +21,7 @@ export const catalogue = {
   MAP_FAILS: { http: 422, exit: 3, hint: 'Mend the expression, or the rows that the message names. The source was not changed.' },
   DEPENDENT_REFUSED: { http: 422, exit: 3, hint: 'Drop or move the named object first; foreshadow cannot carry it to the target yet.' },
   PRIVILEGE: { http: 422, exit: 3, hint: 'Grant what the message names; docs/what-it-changes.md lists the least grants.' },
-  DISK: { http: 507, exit: 3, hint: 'Free space on the database server, or lower --disk-margin if the estimate is too careful.' },
+  DISK: { http: 507, exit: 3, hint: 'Free space on the database server, or tell the true figure with --disk-free BYTES.' },
   GATE_SHUT: { http: 409, exit: 3, hint: 'The gate says what is missing; see: foreshadow status NAME' },
   CUTOVER_BLOCKED: { http: 409, exit: 3, hint: 'Let the named sessions end, then try again. Nothing was changed.' },
   CHECK_RED: { http: 422, exit: 3, hint: 'Mend what the failed checks name.' },

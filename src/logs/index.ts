@@ -1,0 +1,4 @@
+export { type FollowLogOptions, LogFollower } from './follow-log.ts';
+export { LogParser, type LogParserOptions } from './log-parser.ts';
+export { type ReadLogOptions, readLog } from './read-log.ts';
+export { type ExecutedStatement, type LogCounters, newLogCounters } from './statement.ts';

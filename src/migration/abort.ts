@@ -1,0 +1,108 @@
+import type { ClientBase, Pool } from 'pg';
+import type { Clock } from '../core/clock.ts';
+import { ForeshadowError } from '../core/errors.ts';
+import { ident } from '../db/ident.ts';
+import { isRetryable } from '../db/sqlstate.ts';
+import { transaction } from '../db/tx.ts';
+import { dropCaptureFunctionsSql, dropCaptureSql } from '../sync/capture.ts';
+import { dropMigrationTablesSql } from '../sync/tables.ts';
+import { mappedKeyIndexName } from './begin.ts';
+import { restoreIndexSql } from './deferred-indexes.ts';
+import { mayAbort } from './states.ts';
+import { getMigration, type Migration, moveStatus, recordEvent, routeTo } from './status.store.ts';
+
+const maxAttempts = 60;
+
+/**
+ * Before the write cutover the source is all there is to keep: capture, overlay and our tables go, T goes back to its
+ * name, empty, with its indexes. The catalogue is then as it was before the migration began.
+ * @param grace seconds for readers of the overlay to hear of the route back to the source
+ */
+export async function abort(pool: Pool, name: string, options: { clock: Clock; grace: number }): Promise<Migration> {
+  const migration = await getMigration(pool, name);
+  if (!mayAbort(migration.status)) {
+    throw new ForeshadowError('CONFLICT', `migration ${name} is ${migration.status}; it cannot be aborted any more`);
+  }
+  if (migration.read_from !== 'source') {
+    await transaction(pool, (client) => routeTo(client, migration.id, 'source', 'source'));
+    await options.clock.sleep(options.grace * 1000);
+  }
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await transaction(pool, (client) => takeDown(client, migration));
+    } catch (error) {
+      if (!isRetryable(error) || attempt >= maxAttempts) throw error;
+      await options.clock.sleep(Math.min(1000, 20 * attempt));
+    }
+  }
+}
+
+async function takeDown(client: ClientBase, migration: Migration): Promise<Migration> {
+  const { plan, physical } = migration;
+  const started = performance.now();
+  await client.query("set local lock_timeout = '100ms'");
+  // Moving first: a runner that is still at work finds the state gone, and its lanes find no row.
+  const moved = await moveStatus(client, migration, migration.status, 'ABORTED', { phase: 'none', wait_reason: null });
+  await client.query('delete from foreshadow.lane where migration_id = $1', [migration.id]);
+  const index = mappedKeyIndexName(plan);
+  if (physical) {
+    await client.query(`lock table ${plan.names.overlay} in access exclusive mode`);
+    for (const sql of dropCaptureSql(plan)) await client.query(sql);
+    await client.query(`drop view ${plan.names.overlay}`);
+    for (const sql of [...dropCaptureFunctionsSql(plan), ...dropMigrationTablesSql(plan)]) await client.query(sql);
+    await client.query(`truncate ${plan.names.target}`);
+    await client.query(`alter table ${plan.names.target} set schema ${ident(physical.target.schema)}`);
+    for (const carried of physical.carried) {
+      await client.query(`drop index if exists ${ident(physical.target.schema, carried.temporaryName)}`);
+    }
+    for (const deferred of physical.deferred) {
+      // A build that was under way may have left the index, valid or not.
+      if (deferred.constraint) {
+        await client.query(`alter table ${plan.names.overlay} drop constraint if exists ${ident(deferred.constraint.name)}`);
+      }
+      await client.query(`drop index if exists ${ident(physical.target.schema, deferred.name)}`);
+      for (const sql of restoreIndexSql(deferred, physical.target)) await client.query(sql);
+    }
+  }
+  if (index) {
+    const source = physical?.source.schema ?? plan.names.source.split('.')[0];
+    await client.query(`drop index if exists ${physical ? ident(physical.source.schema, index) : `${source}.${ident(index)}`}`);
+  }
+  await recordEvent(client, migration.id, 'lock', {
+    kind: 'abort',
+    wait_ms: 0,
+    hold_ms: Math.round(performance.now() - started),
+    attempts: 1,
+  });
+  return moved;
+}
+
+/**
+ * Removes everything of ours from the database: running migrations are aborted, then the schema goes.
+ * @throws ForeshadowError CONFLICT when old tables of completed migrations are still kept, unless `dropOldTables`
+ */
+export async function uninstall(
+  pool: Pool,
+  options: { clock: Clock; grace: number; dropOldTables: boolean },
+): Promise<{ aborted: string[]; dropped: string[] }> {
+  const present = await pool.query("select to_regnamespace('foreshadow') is not null as present");
+  if (!present.rows[0]?.present) return { aborted: [], dropped: [] };
+  const { rows } = await pool.query<Migration>('select * from foreshadow.migration_status order by id');
+  const old = rows.filter((migration) => migration.status === 'COMPLETED' && migration.definition.cutover.finish === 'swap');
+  if (old.length && !options.dropOldTables) {
+    const tables = old.map((migration) => `foreshadow.${migration.physical?.source.name}_old`).join(', ');
+    throw new ForeshadowError('CONFLICT', `old tables are still kept: ${tables}; move them, or uninstall with --drop-old-tables`);
+  }
+  const aborted: string[] = [];
+  for (const migration of rows.filter((each) => mayAbort(each.status))) {
+    await abort(pool, migration.name, options);
+    aborted.push(migration.name);
+  }
+  await transaction(pool, async (client) => {
+    for (const migration of rows.filter((each) => each.status === 'COMPLETED' && each.definition.cutover.finish === 'route')) {
+      await client.query(`drop trigger if exists foreshadow_moved on ${migration.plan.names.source}`);
+    }
+    await client.query('drop schema foreshadow cascade');
+  });
+  return { aborted, dropped: ['schema foreshadow'] };
+}

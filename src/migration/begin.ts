@@ -1,0 +1,155 @@
+import type { ClientBase, Pool } from 'pg';
+import type { Clock } from '../core/clock.ts';
+import { ForeshadowError } from '../core/errors.ts';
+import type { TablePlan } from '../core/plan.ts';
+import { readTable } from '../db/catalog.ts';
+import { ident, parseQualifiedName } from '../db/ident.ts';
+import { codeOf, isRetryable, sqlstate } from '../db/sqlstate.ts';
+import { withClient } from '../db/tx.ts';
+import { overlaySql } from '../shadow/overlay.ts';
+import { captureFunctionsSql, captureTriggersSql } from '../sync/capture.ts';
+import { sourceKey } from '../sync/fragments.ts';
+import { stampSql } from '../sync/lane.queries.ts';
+import { migrationTablesSql } from '../sync/tables.ts';
+import { deferIndexSql, findCarried, findDeferred } from './deferred-indexes.ts';
+import { createRanges } from './ranges.ts';
+import { type Migration, moveStatus, type Physical, recordEvent } from './status.store.ts';
+
+/** 100 ms: longer, and every reader queues behind our request for the lock. */
+const lockTimeout = 100;
+const maxAttempts = 60;
+
+/** Name of our index on S over the mapped key; null when the mapped key is the bare key and S's own index serves. */
+export function mappedKeyIndexName(plan: TablePlan): string | null {
+  const bare = plan.targetKey.every((column) => sourceKey(plan).split(', ').includes(column.value));
+  return bare ? null : `foreshadow_${plan.migrationId}_mapped_key`;
+}
+
+/**
+ * Lookups by the target's key reach S through the overlay as lookups of the mapped expression: without an index on it
+ * each would scan S. Built concurrently, before anything else, and dropped by abort.
+ */
+export async function buildMappedKeyIndex(pool: Pool, plan: TablePlan): Promise<void> {
+  const name = mappedKeyIndexName(plan);
+  if (!name) return;
+  const { schema } = parseQualifiedName(plan.names.source);
+  await withClient(pool, async (client) => {
+    const found = await client.query<{ valid: boolean }>(
+      'select x.indisvalid as valid from pg_index x where x.indexrelid = to_regclass($1)',
+      [ident(schema, name)],
+    );
+    if (found.rows[0]?.valid) return;
+    if (found.rows[0]) await client.query(`drop index concurrently ${ident(schema, name)}`);
+    const columns = plan.targetKey.map((column) => `(${column.ofColumns})`).join(', ');
+    await client.query(`create index concurrently ${ident(name)} on ${plan.names.source} (${columns})`);
+  });
+}
+
+/**
+ * PLANNED → SHADOWING, in one transaction: T moves into our schema and the overlay takes its name, our tables, ranges
+ * and lanes are made, and last, for as short as can be, capture is installed on S. From its commit on every change of
+ * S and its log row become visible together.
+ */
+export async function beginShadowing(
+  pool: Pool,
+  migration: Migration,
+  options: { lanes: number; clock: Clock; onWait: (reason: string) => void },
+): Promise<Migration> {
+  const { plan } = migration;
+  await buildMappedKeyIndex(pool, plan);
+  let waited = 0;
+  for (let attempt = 1; ; attempt++) {
+    const started = performance.now();
+    try {
+      return await withClient(pool, (client) => install(client, migration, options.lanes, { attempt, waited }));
+    } catch (error) {
+      if (codeOf(error) === sqlstate.duplicateTable) {
+        throw new ForeshadowError('CONFLICT', `our schema already holds a table of this name: ${(error as Error).message}`);
+      }
+      if (!isRetryable(error) || attempt >= maxAttempts) throw error;
+      waited += performance.now() - started;
+      options.onWait(`waiting for a lock on ${plan.names.source} to install capture (attempt ${attempt})`);
+      await options.clock.sleep(Math.min(1000, 20 * attempt) * (0.5 + (attempt % 5) / 5));
+    }
+  }
+}
+
+async function install(
+  client: ClientBase,
+  migration: Migration,
+  lanes: number,
+  tries: { attempt: number; waited: number },
+): Promise<Migration> {
+  const { plan } = migration;
+  const source = parseQualifiedName(plan.names.source);
+  const target = parseQualifiedName(plan.names.overlay);
+  await client.query('begin isolation level read committed read write');
+  try {
+    await client.query(`set local lock_timeout = ${lockTimeout}`);
+    const deferred = await findDeferred(client, plan, plan.targetKey.map((column) => column.name));
+    const carried = await findCarried(client, plan);
+    for (const index of deferred) for (const sql of deferIndexSql(index, target)) await client.query(sql);
+    await client.query(`alter table ${plan.names.overlay} set schema foreshadow`);
+    for (const sql of migrationTablesSql(plan)) await client.query(sql);
+    await createRanges(client, plan, lanes, Number(migration.rows_total));
+    await client.query(
+      `insert into foreshadow.lane (migration_id, lane, mode) select $1, i, 'SHADOWING' from generate_series(0, $2::int - 1) i`,
+      [plan.migrationId, lanes],
+    );
+    for (const sql of captureFunctionsSql(plan)) await client.query(sql);
+    await client.query(overlaySql(plan));
+    await grantReaders(client, plan);
+    const asked = performance.now();
+    for (const sql of captureTriggersSql(plan)) await client.query(sql);
+    const locked = performance.now();
+    const stamp = await client.query(`select ${stampSql(plan)}`);
+    const physical: Physical = {
+      source,
+      target,
+      stamp: stamp.rows[0],
+      deferred,
+      carried,
+      columns: {
+        source: await columnList(client, source),
+        target: await columnList(client, { schema: 'foreshadow', name: target.name }),
+      },
+      mappedKeyIndex: mappedKeyIndexName(plan),
+    };
+    const overlay = await client.query<{ oid: number }>('select $1::regclass::oid::int8::float8 as oid', [plan.names.overlay]);
+    const moved = await moveStatus(client, migration, 'PLANNED', 'SHADOWING', {
+      physical,
+      overlay_oid: overlay.rows[0]?.oid,
+      shadowing_at: new Date(),
+      wait_reason: null,
+    });
+    await recordEvent(client, migration.id, 'lock', {
+      kind: 'capture',
+      wait_ms: round(tries.waited + locked - asked),
+      hold_ms: round(performance.now() - locked),
+      attempts: tries.attempt,
+    });
+    await client.query('commit');
+    return moved;
+  } catch (error) {
+    await client.query('rollback').catch(() => undefined);
+    throw error;
+  }
+}
+
+const round = (ms: number) => Math.round(ms * 100) / 100;
+
+export async function columnList(client: ClientBase, table: { schema: string; name: string }): Promise<string[]> {
+  const found = await readTable(client, table.schema, table.name);
+  return (found?.columns ?? []).map((column) => `${column.name} ${column.type}${column.notNull ? ' not null' : ''}`);
+}
+
+/** Whoever may read S or T may read the overlay, which stands where T stood. */
+async function grantReaders(client: ClientBase, plan: TablePlan): Promise<void> {
+  const { rows } = await client.query<{ grantee: string }>(
+    `select distinct case g.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(g.grantee)) end as grantee
+       from pg_class c, aclexplode(c.relacl) g
+      where c.oid = any ($1::oid[]) and g.privilege_type = 'SELECT' and g.grantee <> c.relowner`,
+    [[plan.sourceOid, plan.targetOid]],
+  );
+  for (const { grantee } of rows) await client.query(`grant select on ${plan.names.overlay} to ${grantee}`);
+}

@@ -1,0 +1,60 @@
+import type { ClientBase } from 'pg';
+
+/** A session (or prepared transaction) that a cutover would have to wait for. */
+export interface Blocker {
+  /** null for a prepared transaction */
+  readonly pid: number | null;
+  readonly gid: string | null;
+  readonly who: string;
+  readonly age_s: number;
+  readonly state: string;
+  /** the first 200 characters of its query; never logged with parameters */
+  readonly query: string;
+}
+
+const blockerColumns = `a.pid, p.gid, coalesce(a.usename::text, p.owner::text, '') as who,
+  coalesce(extract(epoch from clock_timestamp() - coalesce(a.xact_start, p.prepared)), 0)::float8 as age_s,
+  coalesce(a.state, 'prepared') as state, left(coalesce(a.query, 'prepared transaction ' || p.gid), 200) as query`;
+
+/**
+ * Transactions that hold S against an EXCLUSIVE lock and have been open for longer than `olderThan` seconds. Read from
+ * pg_locks, because prepared transactions are not in pg_stat_activity: their pid is null.
+ */
+export async function lockHolders(client: ClientBase, relation: number, olderThan: number): Promise<Blocker[]> {
+  const { rows } = await client.query<Blocker>(
+    `select distinct ${blockerColumns}
+       from pg_locks l
+       left join pg_stat_activity a on a.pid = l.pid
+       left join pg_prepared_xacts p on l.pid is null and l.virtualtransaction = '-1/' || p.transaction::text
+      where l.locktype = 'relation' and l.relation = $1 and l.granted and l.mode <> 'AccessShareLock'
+        and l.database = (select oid from pg_database where datname = current_database())
+        and l.pid is distinct from pg_backend_pid()
+        and coalesce(extract(epoch from clock_timestamp() - coalesce(a.xact_start, p.prepared)), 0) > $2`,
+    [relation, olderThan],
+  );
+  return rows;
+}
+
+/**
+ * Sessions of this database that may still read by a snapshot from before `instant`, those queued for S left out (the
+ * guard trigger answers them). Such a reader would reach the new table by name and find rows missing, without an error.
+ */
+export async function olderSnapshots(client: ClientBase, relation: number, instant: Date | string): Promise<Blocker[]> {
+  const { rows } = await client.query<Blocker>(
+    `select ${blockerColumns}
+       from pg_stat_activity a left join pg_prepared_xacts p on false
+      where a.datname = current_database() and a.pid <> pg_backend_pid()
+        and a.backend_type not in ('autovacuum worker', 'walsender')
+        and a.backend_xmin is not null and a.xact_start < $2::timestamptz
+        and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted)`,
+    [relation, instant],
+  );
+  return rows;
+}
+
+export function sayBlockers(blockers: readonly Blocker[]): string {
+  return blockers
+    .slice(0, 3)
+    .map((b) => `${b.pid === null ? `prepared transaction ${b.gid}` : `pid ${b.pid}`} (${b.who}, ${b.age_s.toFixed(1)} s, ${b.state}: ${b.query.slice(0, 80)})`)
+    .join('; ');
+}

@@ -1,0 +1,21 @@
+import type { Pool } from 'pg';
+import { transaction } from '../../db/tx.ts';
+import { setLaneMode } from '../../sync/lane.queries.ts';
+import { type Migration, moveStatus, routeTo } from '../status.store.ts';
+
+/**
+ * READY → IN_PROGRESS: the application is told to read from the overlay, and lanes begin to copy. The overlay has been
+ * exact all the time, so this changes a route and nothing else; it takes no lock on the application's tables.
+ */
+export async function cutOverReads(pool: Pool, migration: Migration): Promise<Migration> {
+  return transaction(pool, async (client) => {
+    const moved = await moveStatus(client, migration, 'READY', 'IN_PROGRESS', {
+      phase: 'copy',
+      reads_cut_over_at: new Date(),
+      wait_reason: null,
+    });
+    await setLaneMode(client, migration.plan, 'IN_PROGRESS');
+    await routeTo(client, migration.id, 'overlay', 'source');
+    return moved;
+  });
+}

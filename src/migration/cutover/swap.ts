@@ -1,0 +1,119 @@
+import type { ClientBase } from 'pg';
+import { ident, literal } from '../../db/ident.ts';
+import { dropCaptureFunctionsSql, dropCaptureSql } from '../../sync/capture.ts';
+import type { Migration } from '../status.store.ts';
+import { checksSql, commentsSql, defaultsSql, grantsSql, sequencesSql } from './carry.ts';
+
+export const guardTrigger = 'foreshadow_guard';
+const guardFunction = (migration: Migration) => ident('foreshadow', `guard_${migration.id}`);
+
+/** Where the old table goes: our schema, as <name>_old, until finalize. */
+export function oldTable(migration: Migration): { schema: string; name: string } {
+  const { name } = physicalOf(migration).source;
+  return { schema: 'foreshadow', name: `${name.slice(0, 59)}_old` };
+}
+
+export function physicalOf(migration: Migration) {
+  if (!migration.physical) throw new Error(`migration ${migration.name} has not begun`);
+  return migration.physical;
+}
+
+/** T's public name after the write cutover. */
+export function finalTable(migration: Migration): { schema: string; name: string } {
+  const physical = physicalOf(migration);
+  return migration.definition.cutover.finish === 'swap' ? physical.source : physical.target;
+}
+
+/**
+ * The statements of the swap, to be run under ACCESS EXCLUSIVE on S, T and overlay, in the transaction that also moves
+ * the status row. Computed beforehand, apart from what must be read under the lock (sequences).
+ */
+export async function swapSql(client: ClientBase, migration: Migration): Promise<string[]> {
+  const { plan } = migration;
+  const physical = physicalOf(migration);
+  const final = finalTable(migration);
+  const target = ident(final.schema, final.name);
+  const sequences = await sequencesSql(client, migration, target);
+  const passing = `foreshadow_passing_${migration.id}`;
+  const renames =
+    migration.definition.cutover.finish === 'swap' ? swapNames(migration, passing) : routeNames(migration);
+  return [
+    ...dropCaptureSql(plan),
+    ...dropCaptureFunctionsSql(plan),
+    ...sequences.before,
+    ...renames,
+    ...sequences.after,
+    ...(await grantsSql(client, migration, target)),
+    ...(await commentsSql(client, migration, target)),
+    ...(await defaultsSql(client, migration, target)),
+    ...(await checksSql(client, migration, target)),
+    ...physical.carried.map((index) => `alter index ${ident(final.schema, index.temporaryName)} rename to ${ident(index.name)}`),
+    ...guardSql(migration, target),
+    `update ${plan.names.overlayGate} set open = false`,
+  ];
+}
+
+function swapNames(migration: Migration, passing: string): string[] {
+  const { source, target } = physicalOf(migration);
+  const old = oldTable(migration);
+  const { plan } = migration;
+  return [
+    `alter table ${plan.names.source} rename to ${ident(passing)}`,
+    `alter table ${ident(source.schema, passing)} set schema ${ident(old.schema)}`,
+    `alter table ${ident(old.schema, passing)} rename to ${ident(old.name)}`,
+    // The overlay keeps T's own name for readers that have not heard of the new route yet.
+    `alter table ${ident('foreshadow', target.name)} rename to ${ident(passing)}`,
+    `alter table ${ident('foreshadow', passing)} set schema ${ident(source.schema)}`,
+    `alter table ${ident(source.schema, passing)} rename to ${ident(source.name)}`,
+  ];
+}
+
+function routeNames(migration: Migration): string[] {
+  const { target } = physicalOf(migration);
+  const { plan } = migration;
+  const moved = `foreshadow.${ident(`moved_${migration.id}`)}`;
+  return [
+    `drop view ${plan.names.overlay}`,
+    `alter table ${plan.names.target} set schema ${ident(target.schema)}`,
+    // Whoever still writes to the old table would lose that write: it is refused, and a retry asks for the route anew.
+    `create function ${moved}() returns trigger language plpgsql as $moved$ begin
+       raise exception ${literal(`foreshadow: writes to ${plan.names.source} have moved to ${plan.names.overlay}`).replaceAll('%', '%%')}
+         using errcode = 'serialization_failure', hint = 'Ask foreshadow.route() again and retry.';
+     end $moved$`,
+    `create trigger foreshadow_moved before insert or update or delete or truncate on ${plan.names.source}
+       for each statement execute function ${moved}()`,
+    `alter table ${plan.names.source} enable always trigger foreshadow_moved`,
+  ];
+}
+
+/**
+ * A statement in REPEATABLE READ that queued for S before the swap goes on, on the new table, with a snapshot that does
+ * not see the swap: it would change 0 rows without an error. The guard raises 40001, which such applications retry.
+ */
+function guardSql(migration: Migration, target: string): string[] {
+  return [
+    `create function ${guardFunction(migration)}() returns trigger language plpgsql as $guard$ begin
+       if not pg_catalog.pg_visible_in_snapshot(pg_catalog.xid8 'SWAP_XID', pg_catalog.pg_current_snapshot()) then
+         raise exception 'foreshadow: the table was swapped after this snapshot was taken; retry the transaction'
+           using errcode = 'serialization_failure';
+       end if;
+       return null;
+     end $guard$`,
+    `create trigger ${guardTrigger} before insert or update or delete on ${target}
+       for each statement execute function ${guardFunction(migration)}()`,
+    `alter table ${target} enable always trigger ${guardTrigger}`,
+  ];
+}
+
+/** The guard's function names the transaction that swaps; it is known only inside of it. */
+export function withSwapXid(statements: readonly string[], xid: string): string[] {
+  return statements.map((sql) => sql.replace("'SWAP_XID'", `'${BigInt(xid)}'`));
+}
+
+export function dropGuardSql(migration: Migration): string[] {
+  const final = finalTable(migration);
+  return [
+    `drop trigger if exists ${guardTrigger} on ${ident(final.schema, final.name)}`,
+    `drop function if exists ${guardFunction(migration)}()`,
+  ];
+}

@@ -1,0 +1,98 @@
+import type { ClientBase } from 'pg';
+import type { TablePlan } from '../core/plan.ts';
+import { ident, literal } from '../db/ident.ts';
+import type { CarriedIndex, DeferredIndex } from './status.store.ts';
+
+/**
+ * Unique indexes of T beside its key. While lanes refresh in single statements, two rows that swap a unique value would
+ * collide, so these wait until the copy is complete; meanwhile a non-unique twin serves lookups.
+ */
+export async function findDeferred(client: ClientBase, plan: TablePlan, key: readonly string[]): Promise<DeferredIndex[]> {
+  const { rows } = await client.query<{
+    name: string;
+    definition: string;
+    constraint: DeferredIndex['constraint'];
+    comment: string | null;
+    columns: string[] | null;
+    primary: boolean;
+  }>(
+    `select i.relname as name, pg_get_indexdef(x.indexrelid) as definition, x.indisprimary as primary,
+            case when con.oid is not null then json_build_object('name', con.conname, 'definition', pg_get_constraintdef(con.oid),
+              'deferrable', con.condeferrable) end as constraint,
+            coalesce(obj_description(con.oid, 'pg_constraint'), obj_description(x.indexrelid, 'pg_class')) as comment,
+            (select array_agg(a.attname::text order by k.ord) from unnest(x.indkey::int2[]) with ordinality k(attnum, ord)
+               join pg_attribute a on a.attrelid = x.indrelid and a.attnum = k.attnum where k.ord <= x.indnkeyatts) as columns
+       from pg_index x join pg_class i on i.oid = x.indexrelid
+       left join pg_constraint con on con.conindid = x.indexrelid and con.contype in ('p', 'u')
+      where x.indrelid = $1 and x.indisunique order by x.indisprimary desc, i.relname`,
+    [plan.targetOid],
+  );
+  // Keep the index that ON CONFLICT (key) needs; it is the one preflight chose: the first on these columns.
+  const kept = rows.findIndex((row) => row.columns?.join('\0') === key.join('\0') && !row.constraint?.deferrable);
+  return rows
+    .filter((_, i) => i !== kept)
+    .map(({ name, definition, constraint, comment }, i) => ({
+      name,
+      definition,
+      constraint,
+      comment,
+      twin: `foreshadow_${plan.migrationId}_twin_${i + 1}`,
+    }));
+}
+
+/** Drops a deferred index and puts its twin in place; T is empty, so both are instant. `target` as it is named now. */
+export function deferIndexSql(index: DeferredIndex, target: { schema: string; name: string }): string[] {
+  const table = ident(target.schema, target.name);
+  const drop = index.constraint
+    ? `alter table ${table} drop constraint ${ident(index.constraint.name)}`
+    : `drop index ${ident(target.schema, index.name)}`;
+  const body = index.definition.slice(index.definition.indexOf(' ON '));
+  return index.twin ? [drop, `create index ${ident(index.twin)}${body}`] : [drop];
+}
+
+/** Puts a deferred index back as it was, in one go: for abort, when T is empty. */
+export function restoreIndexSql(index: DeferredIndex, target: { schema: string; name: string }): string[] {
+  const table = ident(target.schema, target.name);
+  const statements = index.twin ? [`drop index if exists ${ident(target.schema, index.twin)}`] : [];
+  if (index.constraint) {
+    statements.push(`alter table ${table} add constraint ${ident(index.constraint.name)} ${index.constraint.definition}`);
+    if (index.comment) statements.push(`comment on constraint ${ident(index.constraint.name)} on ${table} is ${literal(index.comment)}`);
+  } else {
+    statements.push(index.definition);
+    if (index.comment) statements.push(`comment on index ${ident(target.schema, index.name)} is ${literal(index.comment)}`);
+  }
+  return statements;
+}
+
+/**
+ * Non-unique and unique indexes of S whose columns the map keeps under their names and types, and for which T has no
+ * index on the same columns: the swap carries them, so they are built on T after the copy.
+ */
+export async function findCarried(client: ClientBase, plan: TablePlan): Promise<CarriedIndex[]> {
+  const kept = plan.columns.filter((column) => column.identity).map((column) => column.name);
+  const { rows } = await client.query<{ name: string; method: string; unique: boolean }>(
+    `with def as (
+       select x.*, i.relname,
+              substr(pg_get_indexdef(x.indexrelid), strpos(pg_get_indexdef(x.indexrelid), ' USING ')) as body,
+              array(select distinct a.attname::text from pg_depend d
+                      join pg_attribute a on a.attrelid = x.indrelid and a.attnum = d.refobjsubid
+                     where d.classid = 'pg_class'::regclass and d.objid = x.indexrelid
+                       and d.refclassid = 'pg_class'::regclass and d.refobjid = x.indrelid and d.refobjsubid > 0
+                     union
+                    select a.attname::text from unnest(x.indkey::int2[]) k(attnum)
+                      join pg_attribute a on a.attrelid = x.indrelid and a.attnum = k.attnum) as columns
+         from pg_index x join pg_class i on i.oid = x.indexrelid
+        where x.indrelid = any ($1::oid[]) and x.indisvalid)
+     select s.relname as name, s.body as method, s.indisunique as unique
+       from def s
+      where s.indrelid = $2 and s.columns <@ $3::text[] and s.relname not like 'foreshadow\\_%'
+        and not exists (select 1 from def t where t.indrelid = $4 and t.body = s.body and (t.indisunique or not s.indisunique))
+      order by s.relname`,
+    [[plan.sourceOid, plan.targetOid], plan.sourceOid, kept, plan.targetOid],
+  );
+  return rows.map((row, i) => ({
+    name: row.name,
+    temporaryName: `foreshadow_${plan.migrationId}_carried_${i + 1}`,
+    definition: `create ${row.unique ? 'unique ' : ''}index concurrently ${ident(`foreshadow_${plan.migrationId}_carried_${i + 1}`)} on ${plan.names.target}${row.method}`,
+  }));
+}

@@ -1,0 +1,146 @@
+import type { Pool } from 'pg';
+import type { Clock } from '../core/clock.ts';
+import { ForeshadowError } from '../core/errors.ts';
+import { ident, literal } from '../db/ident.ts';
+import { codeOf, isRetryable, sqlstate } from '../db/sqlstate.ts';
+import { transaction, withClient } from '../db/tx.ts';
+import { rowMapAsRow } from '../sync/fragments.ts';
+import { setLaneMode } from '../sync/lane.queries.ts';
+import { dropGuardSql, finalTable, physicalOf } from './cutover/swap.ts';
+import type { DeferredIndex, Migration } from './status.store.ts';
+
+const schema = 'foreshadow'; // where T is until the write cutover
+const maxAttempts = 30;
+
+/**
+ * After the copy: T's own unique indexes come back, S's indexes that T lacks are built, and T is vacuumed and analysed,
+ * so that the first plans after the swap are good ones. Every step may be repeated.
+ */
+export async function finishTarget(
+  pool: Pool,
+  migration: Migration,
+  options: { clock: Clock; onStep: (step: string) => Promise<void> },
+): Promise<void> {
+  const { plan } = migration;
+  const physical = physicalOf(migration);
+  const unique = physical.deferred.length > 0 || physical.carried.some((index) => index.definition.startsWith('create unique'));
+  // From the first unique index on, lanes must not refresh in single statements.
+  if (unique) await transaction(pool, (client) => setLaneMode(client, plan, 'UNIQUE'));
+  for (const index of physical.deferred) {
+    await options.onStep(`building unique index ${index.name}`);
+    await buildDeferred(pool, migration, index, options.clock);
+  }
+  for (const index of physical.carried) {
+    await options.onStep(`building index ${index.name}`);
+    await buildIndex(pool, migration, index.temporaryName, index.definition, options.clock);
+  }
+  await options.onStep('vacuum and analyse of the target');
+  await pool.query(`vacuum (analyze, skip_locked) ${plan.names.target}`);
+}
+
+/**
+ * After the write cutover, when every snapshot from before it is gone: the guard is dropped, and checks that the swap
+ * added without looking are validated. May be repeated.
+ */
+export async function settleTarget(pool: Pool, migration: Migration, clock: Clock): Promise<void> {
+  const { schema: finalSchema, name } = finalTable(migration);
+  const table = ident(finalSchema, name);
+  for (;;) {
+    const { rowCount } = await pool.query(
+      `select 1 from pg_stat_activity where datname = current_database() and backend_xmin is not null
+          and backend_type not in ('autovacuum worker', 'walsender') and xact_start < $1`,
+      [migration.writes_cut_over_at],
+    );
+    if (!rowCount) break;
+    await clock.sleep(200);
+  }
+  await briefly(pool, clock, dropGuardSql(migration).join('; '));
+  const { rows } = await pool.query<{ name: string }>(
+    "select conname as name from pg_constraint where conrelid = $1 and contype = 'c' and not convalidated",
+    [migration.plan.targetOid],
+  );
+  for (const check of rows) await pool.query(`alter table ${table} validate constraint ${ident(check.name)}`);
+}
+
+/** CREATE INDEX CONCURRENTLY, repeated when rows on the move collided, stopped when the data itself does. */
+async function buildIndex(pool: Pool, migration: Migration, name: string, definition: string, clock: Clock): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    const found = await pool.query<{ valid: boolean }>(
+      'select x.indisvalid as valid from pg_index x where x.indexrelid = to_regclass($1)',
+      [ident(schema, name)],
+    );
+    if (found.rows[0]?.valid) return;
+    if (found.rows[0]) await pool.query(`drop index concurrently ${ident(schema, name)}`);
+    try {
+      await withClient(pool, (client) => client.query(definition));
+      return;
+    } catch (error) {
+      if (codeOf(error) === sqlstate.uniqueViolation) await requireUnique(pool, migration, name, definition, error);
+      else if (!isRetryable(error)) throw error;
+      if (attempt >= maxAttempts) throw error;
+      await clock.sleep(100 * attempt);
+    }
+  }
+}
+
+async function buildDeferred(pool: Pool, migration: Migration, index: DeferredIndex, clock: Clock): Promise<void> {
+  const { plan } = migration;
+  const body = index.definition.slice(index.definition.indexOf(' USING '));
+  const present = await pool.query('select 1 from pg_constraint where conrelid = $1 and conname = $2', [
+    plan.targetOid,
+    index.constraint?.name ?? '',
+  ]);
+  if (present.rowCount) return;
+  const definition = `create unique index concurrently ${ident(index.name)} on ${plan.names.target}${body}`;
+  await buildIndex(pool, migration, index.name, definition, clock);
+  const statements: string[] = [];
+  if (index.constraint) {
+    const kind = index.constraint.definition.startsWith('PRIMARY KEY') ? 'primary key' : 'unique';
+    const deferrable = / DEFERRABLE INITIALLY DEFERRED/.test(index.constraint.definition)
+      ? ' deferrable initially deferred'
+      : index.constraint.deferrable
+        ? ' deferrable'
+        : '';
+    statements.push(
+      `alter table ${plan.names.target} add constraint ${ident(index.constraint.name)} ${kind} using index ${ident(index.name)}${deferrable}`,
+    );
+    if (index.comment) statements.push(`comment on constraint ${ident(index.constraint.name)} on ${plan.names.target} is ${literal(index.comment)}`);
+  } else if (index.comment) {
+    statements.push(`comment on index ${ident(schema, index.name)} is ${literal(index.comment)}`);
+  }
+  if (index.twin) statements.push(`drop index if exists ${ident(schema, index.twin)}`);
+  if (statements.length) await briefly(pool, clock, statements.join('; '));
+}
+
+/** DDL on T, which overlay readers use: with a short lock_timeout, repeated, so that nobody queues behind it for long. */
+async function briefly(pool: Pool, clock: Clock, sql: string): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await transaction(pool, async (client) => {
+        await client.query("set local lock_timeout = '100ms'");
+        await client.query(sql);
+      });
+      return;
+    } catch (error) {
+      if (!isRetryable(error) || attempt >= maxAttempts) throw error;
+      await clock.sleep(20 * attempt);
+    }
+  }
+}
+
+/** Did f(S) itself break the index, or was it only rows on the move? @throws ForeshadowError UNIQUE_VIOLATED */
+async function requireUnique(pool: Pool, migration: Migration, name: string, definition: string, cause: unknown): Promise<void> {
+  const { plan } = migration;
+  const columns = /\(([^()]+)\)/.exec(definition.slice(definition.indexOf(' USING ')))?.[1];
+  const plain = columns?.split(', ').every((column) => plan.columns.some((c) => c.name === column || ident(c.name) === column));
+  if (!columns || !plain || / where /i.test(definition)) return; // an expression or partial index: only trying again can tell
+  const key = plan.targetKey.map((column) => `f.${ident(column.name)}::text`).join(` || ',' || `);
+  const notNull = columns.split(', ').map((column) => `f.${column} is not null`).join(' and ');
+  const { rows } = await pool.query<{ keys: string[] }>(
+    `select (array_agg(${key}))[1:10] as keys from (select ${rowMapAsRow(plan)} from ${plan.names.source} s) f
+      where ${notNull} group by ${columns.split(', ').map((column) => `f.${column}`).join(', ')} having count(*) > 1 limit 5`,
+  );
+  if (!rows.length) return;
+  const list = rows.map((row) => `{${row.keys.join(' | ')}}`).join(', ');
+  throw new ForeshadowError('UNIQUE_VIOLATED', `rows of the source break the target's unique index ${name}: ${list}`, { index: name, keys: rows.map((row) => row.keys) }, { cause });
+}

@@ -1,0 +1,195 @@
+import type { ClientBase, Pool } from 'pg';
+import type { MigrationFile } from '../../config/migration-file.ts';
+import { ForeshadowError } from '../../core/errors.ts';
+import type { MappedColumn, PhysicalNames, TablePlan } from '../../core/plan.ts';
+import { type CatalogTable, type KeyIndex, keyIndexes, readTable } from '../../db/catalog.ts';
+import { ident, parseQualifiedName } from '../../db/ident.ts';
+import { withClient } from '../../db/tx.ts';
+import { type Check, firstRefusal, ok, refuse, warn } from './checks.ts';
+import { refusedDependents } from './dependents.ts';
+import { replaceColumns } from './expression.ts';
+import { rehearseRowMap } from './rehearsal.ts';
+import { resolveBackMap, resolveInvariants, resolveRowMap } from './row-map.ts';
+import { checkSpace } from './space.ts';
+
+/** A plan before it has a number; {@link physicalPlan} gives it one. */
+export type DraftPlan = Omit<TablePlan, 'migrationId' | 'names'>;
+
+export interface Preflight {
+  readonly checks: readonly Check[];
+  readonly error: ForeshadowError | null;
+  /** present when nothing was refused */
+  readonly draft: DraftPlan | null;
+  readonly source: CatalogTable | null;
+  readonly target: CatalogTable | null;
+}
+
+/**
+ * Looks at both tables, the row map, everything bound to them, rights and space. Leaves the database as it found it:
+ * all of it happens in one transaction that is rolled back.
+ */
+export async function preflight(pool: Pool, file: MigrationFile, options: { diskFree?: number } = {}): Promise<Preflight> {
+  return withClient(pool, async (client) => {
+    await client.query('begin isolation level read committed read write');
+    try {
+      // User expressions resolve as they would for the user: under the role's own search path.
+      await client.query("select set_config('search_path', reset_val, true) from pg_settings where name = 'search_path'");
+      return await examine(client, file, options);
+    } finally {
+      await client.query('rollback').catch(() => undefined);
+    }
+  });
+}
+
+async function examine(client: ClientBase, file: MigrationFile, options: { diskFree?: number }): Promise<Preflight> {
+  const checks: Check[] = [];
+  const sourceName = parseQualifiedName(file.source);
+  const targetName = parseQualifiedName(file.target);
+  const source = await readTable(client, sourceName.schema, sourceName.name);
+  const target = await readTable(client, targetName.schema, targetName.name);
+  if (!source) checks.push(refuse('source', new ForeshadowError('SOURCE_MISSING', `there is no table ${file.source}`)));
+  if (!target) checks.push(refuse('target', new ForeshadowError('TARGET_MISSING', `there is no table ${file.target}`)));
+  if (!source || !target) return { checks, error: firstRefusal(checks), draft: null, source, target };
+  if (source.oid === target.oid) {
+    checks.push(refuse('target', new ForeshadowError('BAD_MIGRATION_FILE', 'source and target are the same table')));
+    return { checks, error: firstRefusal(checks), draft: null, source, target };
+  }
+  checks.push(ok('source', `${file.source}: about ${Math.max(0, source.estimatedRows)} rows`));
+
+  for (const [table, role] of [[source, 'source'], [target, 'target']] as const) {
+    const errors = await refusedDependents(client, table, role);
+    for (const error of errors) checks.push(refuse(`dependents of ${role}`, error));
+    if (!errors.length) checks.push(ok(`dependents of ${role}`, 'nothing that the swap cannot carry'));
+  }
+  for (const check of await privileges(client, source, target)) checks.push(check);
+
+  const full = await client.query(`select 1 from ${ident(target.schema, target.name)} limit 1`);
+  if (full.rowCount) checks.push(refuse('target', new ForeshadowError('TARGET_NOT_EMPTY', `${file.target} has rows already`)));
+  else checks.push(ok('target', `${file.target} is empty`));
+  const taken = await client.query('select 1 from pg_class where relnamespace = to_regnamespace($1) and relname = $2', ['foreshadow', target.name]);
+  if (taken.rowCount) {
+    const message = `our schema already holds an object called ${target.name}; rename the target`;
+    checks.push(refuse('target', new ForeshadowError('CONFLICT', message)));
+  }
+
+  const sourceKey = sourceKeyOf(file, await keyIndexes(client, source.oid));
+  if (sourceKey instanceof ForeshadowError) checks.push(refuse('key', sourceKey));
+  else checks.push(ok('key', `${sourceKey.name} (${sourceKey.columns.join(', ')})`));
+
+  const map = await resolveRowMap(client, file, source, target);
+  const back = await resolveBackMap(client, file, source, target);
+  const invariants = await resolveInvariants(client, file, source, target);
+  for (const error of [...map.errors, ...back.errors, ...invariants.errors]) checks.push(refuse('map', error));
+  if (!map.errors.length) checks.push(ok('map', `${map.columns.length} columns, every expression immutable`));
+  const dropped = source.columns.filter((column) => !map.columns.some((mapped) => mapped.reads.includes(column.name)));
+  if (dropped.length) checks.push(warn('map', `source columns that nothing in the target keeps: ${dropped.map((c) => c.name).join(', ')}`));
+
+  let draft: DraftPlan | null = null;
+  if (!(sourceKey instanceof ForeshadowError) && !map.errors.length) {
+    const targetKey = targetKeyOf(file, map.columns, await keyIndexes(client, target.oid), sourceKey.columns);
+    if (targetKey instanceof ForeshadowError) {
+      checks.push(refuse('target key', targetKey));
+    } else {
+      checks.push(ok('target key', targetKey.map((column) => `${column.name} = ${column.value}`).join(', ')));
+      checks.push(await rehearsal(client, source, target, sourceKey.columns, map.columns));
+      draft = {
+        name: file.name,
+        sourceOid: source.oid,
+        targetOid: target.oid,
+        sourceKey: sourceKey.columns.map((name) => keyColumn(source, name)),
+        targetKey,
+        sourceColumns: source.columns.map(({ name, type, notNull, category }) => ({ name, type, notNull, category })),
+        columns: map.columns,
+        generated: target.columns.flatMap(({ name, generated }) => (generated ? [{ name, expression: generated }] : [])),
+        targetOrder: target.columns.map((column) => column.name),
+        back: back.back,
+        invariants: invariants.invariants,
+        seed: file.shadow.seed,
+      };
+    }
+  }
+  checks.push(await checkSpace(client, source, options.diskFree));
+  const error = firstRefusal(checks);
+  return { checks, error, draft: error ? null : draft, source, target };
+}
+
+function keyColumn(table: CatalogTable, name: string): { name: string; type: string } {
+  return { name, type: (table.columns.find((column) => column.name === name) as { type: string }).type };
+}
+
+function sourceKeyOf(file: MigrationFile, indexes: readonly KeyIndex[]): KeyIndex | ForeshadowError {
+  const same = indexes.find((index) => index.columns.join('\0') === file.key.join('\0'));
+  if (same) return same;
+  const usable = indexes.map((index) => `[${index.columns.join(', ')}]`).join(' or ') || 'none';
+  return new ForeshadowError('NO_KEY', `${file.source} has no key on [${file.key.join(', ')}]; usable, in this order of columns: ${usable}`);
+}
+
+/** The first unique index of the target all of whose columns come from source key columns alone. */
+function targetKeyOf(
+  file: MigrationFile,
+  columns: readonly MappedColumn[],
+  indexes: readonly KeyIndex[],
+  sourceKey: readonly string[],
+): TablePlan['targetKey'] | ForeshadowError {
+  for (const index of indexes) {
+    const mapped = index.columns.map((name) => columns.find((column) => column.name === name));
+    const fits = mapped.every((column) => column?.reads.length && column.reads.every((read) => sourceKey.includes(read)));
+    const whole = sourceKey.every((name) => mapped.some((column) => column?.reads.includes(name)));
+    if (fits && whole) {
+      return (mapped as MappedColumn[]).map(({ name, type, value }) => {
+        const ofParameters = replaceColumns(value, (column) => `$${sourceKey.indexOf(column) + 1}`);
+        return { name, type, value, ofParameters, ofColumns: replaceColumns(value, (column) => ident(column)) };
+      });
+    }
+  }
+  return new ForeshadowError(
+    'NO_KEY',
+    `${file.target} has no primary key, or unique index over not-null columns, that comes from [${sourceKey.join(', ')}] alone`,
+  );
+}
+
+async function rehearsal(
+  client: ClientBase,
+  source: CatalogTable,
+  target: CatalogTable,
+  key: readonly string[],
+  columns: readonly MappedColumn[],
+): Promise<Check> {
+  try {
+    const { tried, sampled } = await rehearseRowMap(client, source, target, key, columns);
+    return ok('rehearsal', `the map succeeds on ${tried} rows${sampled ? ' (a block sample)' : ''}`);
+  } catch (error) {
+    if (error instanceof ForeshadowError) return refuse('rehearsal', error);
+    throw error;
+  }
+}
+
+async function privileges(client: ClientBase, source: CatalogTable, target: CatalogTable): Promise<Check[]> {
+  const { rows } = await client.query<{ what: string; granted: boolean }>(
+    `select 'ownership of ' || c.oid::regclass as what, pg_has_role(c.relowner, 'USAGE') as granted
+       from pg_class c where c.oid = any($1::oid[])
+     union all
+     select 'CREATE on schema ' || quote_ident(n.nspname), has_schema_privilege(n.oid, 'CREATE')
+       from pg_namespace n where n.nspname = any($2::text[])`,
+    [[source.oid, target.oid], [...new Set([source.schema, target.schema])]],
+  );
+  const missing = rows.filter((row) => !row.granted);
+  if (!missing.length) return [ok('privileges', 'owner of both tables, may create in their schemas')];
+  return missing.map((row) => refuse('privileges', new ForeshadowError('PRIVILEGE', `missing: ${row.what}`)));
+}
+
+/** Gives a draft its number and with it the names of its tables in our schema. */
+export function physicalPlan(draft: DraftPlan, migrationId: number, source: CatalogTable, target: CatalogTable): TablePlan {
+  const ours = (table: string) => ident('foreshadow', `${table}_${migrationId}`);
+  const names: PhysicalNames = {
+    source: ident(source.schema, source.name),
+    target: ident('foreshadow', target.name),
+    overlay: ident(target.schema, target.name),
+    keyLog: ours('key_log'),
+    changeEvent: ours('change_event'),
+    member: ours('member'),
+    range: ours('range'),
+    overlayGate: ours('overlay_gate'),
+  };
+  return { ...draft, migrationId, names };
+}

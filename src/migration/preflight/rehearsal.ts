@@ -1,0 +1,87 @@
+import type { ClientBase } from 'pg';
+import { ForeshadowError } from '../../core/errors.ts';
+import type { MappedColumn } from '../../core/plan.ts';
+import type { CatalogTable } from '../../db/catalog.ts';
+import { ident } from '../../db/ident.ts';
+import { codeOf } from '../../db/sqlstate.ts';
+
+/** Above this many rows a block sample is rehearsed; a rare bad row beyond it stops the copy, by name, later. */
+const rehearsedRows = 200_000;
+const namedRows = 10;
+
+/**
+ * Runs f over the source into a temporary table with the target's columns, checks and unique indexes, so that a cast
+ * that overflows, a NULL or two rows with one key are found before anything is touched. The caller rolls back.
+ * @returns how many rows were tried, of how many
+ * @throws ForeshadowError MAP_FAILS naming up to ten keys and PostgreSQL's reason for each
+ */
+export async function rehearseRowMap(
+  client: ClientBase,
+  source: CatalogTable,
+  target: CatalogTable,
+  key: readonly string[],
+  columns: readonly MappedColumn[],
+): Promise<{ tried: number; sampled: boolean }> {
+  const relation = ident(source.schema, source.name);
+  const sampled = source.estimatedRows > rehearsedRows;
+  const percent = Math.max(0.0001, (100 * rehearsedRows) / Math.max(1, source.estimatedRows));
+  const sample = sampled ? `${relation} as s tablesample system (${percent.toFixed(4)})` : `${relation} as s`;
+  const names = columns.map((column) => ident(column.name)).join(', ');
+  const values = columns.map((column) => column.expression).join(', ');
+  const into = `insert into pg_temp.foreshadow_rehearsal (${names}) overriding system value`;
+  await client.query('savepoint rehearsal');
+  try {
+    await client.query(
+      `create temp table foreshadow_rehearsal (like ${ident(target.schema, target.name)}
+         including constraints including indexes including generated)`,
+    );
+    const { rowCount } = await client.query(`${into} select ${values} from ${sample}`);
+    await client.query('rollback to savepoint rehearsal');
+    return { tried: rowCount ?? 0, sampled };
+  } catch (error) {
+    await client.query('rollback to savepoint rehearsal');
+    const code = codeOf(error) ?? '';
+    if (!code.startsWith('22') && !code.startsWith('23') && code !== 'P0001') throw error;
+    const found = await failingRows(client, source, target, key, into, values, sample);
+    await client.query('rollback to savepoint rehearsal');
+    const list = found.map((row) => `${row.key}: ${row.message}`).join('; ');
+    throw new ForeshadowError('MAP_FAILS', `the row map fails on rows of ${relation}: ${list || (error as Error).message}`, {
+      keys: found.map((row) => row.key),
+      reasons: found.map((row) => row.message),
+    });
+  }
+}
+
+/** One row at a time, each in a subtransaction: slow, and only after the fast way has failed. */
+async function failingRows(
+  client: ClientBase,
+  source: CatalogTable,
+  target: CatalogTable,
+  key: readonly string[],
+  into: string,
+  values: string,
+  sample: string,
+): Promise<{ key: string; message: string }[]> {
+  const keyText = key.map((column) => `s.${ident(column)}::text`).join(` || ',' || `);
+  await client.query(
+    `create temp table foreshadow_rehearsal (like ${ident(target.schema, target.name)}
+       including constraints including indexes including generated)`,
+  );
+  await client.query(
+    `create function pg_temp.foreshadow_failing() returns table (key text, message text) language plpgsql as $body$
+     declare s ${ident(source.schema, source.name)}%rowtype; found_rows integer := 0;
+     begin
+       for s in select s.* from ${sample} loop
+         begin
+           ${into} values (${values});
+         exception when others then
+           key := ${keyText}; message := sqlerrm; found_rows := found_rows + 1;
+           return next;
+           exit when found_rows >= ${namedRows};
+         end;
+       end loop;
+     end $body$`,
+  );
+  const { rows } = await client.query<{ key: string; message: string }>('select * from pg_temp.foreshadow_failing()');
+  return rows;
+}

@@ -1,0 +1,178 @@
+import type { ClientBase, Pool } from 'pg';
+import type { MigrationFile } from '../config/migration-file.ts';
+import { ForeshadowError } from '../core/errors.ts';
+import type { TablePlan } from '../core/plan.ts';
+import type { MigrationStatus, RouteTo } from '../core/states.ts';
+import { codeOf, sqlstate } from '../db/sqlstate.ts';
+import type { LaneStamp } from '../sync/lane.queries.ts';
+import { mayFollow } from './states.ts';
+
+/** A unique index of T that waits until the copy is complete. */
+export interface DeferredIndex {
+  readonly name: string;
+  readonly definition: string;
+  /** present when a constraint owns the index */
+  readonly constraint: { readonly name: string; readonly definition: string; readonly deferrable: boolean } | null;
+  readonly comment: string | null;
+  /** the non-unique index that serves lookups meanwhile; null where there cannot be one */
+  readonly twin: string | null;
+}
+
+/** An index or check of S that the target gets after the copy, because the swap carries it. */
+export interface CarriedIndex {
+  readonly name: string;
+  readonly temporaryName: string;
+  readonly definition: string;
+}
+
+/** What was there before, so that abort can put it back and the swap can name it. */
+export interface Physical {
+  readonly source: { readonly schema: string; readonly name: string };
+  readonly target: { readonly schema: string; readonly name: string };
+  readonly stamp: LaneStamp;
+  readonly deferred: readonly DeferredIndex[];
+  readonly carried: readonly CarriedIndex[];
+  /** columns as they were, to say what DDL changed */
+  readonly columns: { readonly source: readonly string[]; readonly target: readonly string[] };
+  /** our index on S over the mapped key; null when the key maps to itself */
+  readonly mappedKeyIndex: string | null;
+}
+
+export interface Migration {
+  readonly id: number;
+  readonly name: string;
+  readonly definition: MigrationFile;
+  readonly status: MigrationStatus;
+  readonly status_before: MigrationStatus | null;
+  readonly phase: 'none' | 'copy' | 'index' | 'verify' | 'ready';
+  readonly read_from: RouteTo;
+  readonly write_to: 'source' | 'target';
+  readonly epoch: string;
+  readonly plan: TablePlan;
+  readonly physical: Physical | null;
+  readonly [column: string]: unknown;
+}
+
+export async function findMigration(db: Pool | ClientBase, name: string): Promise<Migration | null> {
+  const { rows } = await (db as Pool).query<Migration>('select * from foreshadow.migration_status where name = $1', [name]);
+  return rows[0] ?? null;
+}
+
+/** @throws ForeshadowError MIGRATION_UNKNOWN */
+export async function getMigration(db: Pool | ClientBase, name: string): Promise<Migration> {
+  const migration = await findMigration(db, name);
+  if (!migration) throw new ForeshadowError('MIGRATION_UNKNOWN', `there is no migration called ${name}`);
+  return migration;
+}
+
+export async function listMigrations(db: Pool): Promise<Migration[]> {
+  return (await db.query<Migration>('select * from foreshadow.migration_status order by id')).rows;
+}
+
+/** Records a planned migration. @throws ForeshadowError CONFLICT when the name is taken */
+export async function insertMigration(
+  db: Pool,
+  file: MigrationFile,
+  oids: { source: number; target: number },
+  planOf: (id: number) => TablePlan,
+  rowsTotal: number,
+): Promise<Migration> {
+  try {
+    const next = await db.query<{ id: number }>(
+      "select nextval(pg_get_serial_sequence('foreshadow.migration_status', 'id'))::int as id",
+    );
+    const id = next.rows[0]?.id as number;
+    const { rows } = await db.query<Migration>(
+      `insert into foreshadow.migration_status (id, name, definition, source_oid, target_oid, rows_total, plan)
+       overriding system value values ($1, $2, $3, $4, $5, $6, $7) returning *`,
+      [id, file.name, JSON.stringify(file), oids.source, oids.target, rowsTotal, JSON.stringify(planOf(id))],
+    );
+    return rows[0] as Migration;
+  } catch (error) {
+    if (codeOf(error) !== sqlstate.uniqueViolation) throw error;
+    throw new ForeshadowError('CONFLICT', `a migration called ${file.name} exists already`, {}, { cause: error });
+  }
+}
+
+/** Columns of the status row that a step may set along with (or without) a change of state. */
+export type StatusColumns = Readonly<Record<string, unknown>>;
+
+function assignments(columns: StatusColumns, first: number): { sql: string; values: unknown[] } {
+  const entries = Object.entries(columns);
+  const sql = entries.map(([name], i) => `, ${name} = $${first + i}`).join('');
+  const values = entries.map(([, value]) =>
+    value !== null && typeof value === 'object' && !(value instanceof Date) ? JSON.stringify(value) : value,
+  );
+  return { sql, values };
+}
+
+/** Updates the row without moving the state. Column names come from our code only. */
+export async function updateStatus(db: Pool | ClientBase, id: number, columns: StatusColumns): Promise<void> {
+  const { sql, values } = assignments(columns, 2);
+  await (db as Pool).query(`update foreshadow.migration_status set updated_at = clock_timestamp()${sql} where id = $1`, [
+    id,
+    ...values,
+  ]);
+}
+
+/**
+ * Moves a migration from one state to the next, if it still is in that state, and writes the event.
+ * @throws ForeshadowError CONFLICT when somebody else has moved it
+ */
+export async function moveStatus(
+  db: Pool | ClientBase,
+  migration: Pick<Migration, 'id' | 'name'>,
+  from: MigrationStatus,
+  to: MigrationStatus,
+  columns: StatusColumns = {},
+): Promise<Migration> {
+  if (!mayFollow(from, to)) {
+    throw new ForeshadowError('CONFLICT', `migration ${migration.name} is ${from} and cannot become ${to}`);
+  }
+  const { sql, values } = assignments(columns, 4);
+  const { rows } = await (db as Pool).query<Migration>(
+    `with moved as (
+       update foreshadow.migration_status set status = $3, updated_at = clock_timestamp()${sql}
+        where id = $1 and status = $2 returning *),
+     event as (
+       insert into foreshadow.migration_event (migration_id, kind, from_status, to_status) select id, 'status', $2, $3 from moved)
+     select * from moved`,
+    [migration.id, from, to, ...values],
+  );
+  if (!rows[0]) throw new ForeshadowError('CONFLICT', `migration ${migration.name} is no longer ${from}; somebody else moved it`);
+  return rows[0];
+}
+
+/** Changes which table the application should use; subscribers of foreshadow_route are told at commit. */
+export async function routeTo(client: ClientBase, id: number, readFrom: RouteTo, writeTo: 'source' | 'target'): Promise<void> {
+  await client.query(
+    `with routed as (
+       update foreshadow.migration_status set read_from = $2, write_to = $3, epoch = epoch + 1 where id = $1 returning name, epoch)
+     select pg_notify('foreshadow_route', json_build_object('name', name, 'epoch', epoch)::text) from routed`,
+    [id, readFrom, writeTo],
+  );
+}
+
+export async function recordEvent(db: Pool | ClientBase, id: number, kind: string, detail: Record<string, unknown>): Promise<void> {
+  await (db as Pool).query('insert into foreshadow.migration_event (migration_id, kind, detail) values ($1, $2, $3)', [
+    id,
+    kind,
+    JSON.stringify(detail),
+  ]);
+}
+
+/** One lock that we took on the application's tables: how long we waited, how long others could have waited for us. */
+export interface LockRecord {
+  readonly kind: 'capture' | 'cutover-writers' | 'cutover-readers' | 'abort';
+  readonly wait_ms: number;
+  readonly hold_ms: number;
+  readonly attempts: number;
+}
+
+export async function lockHistory(db: Pool, id: number): Promise<(LockRecord & { at: Date })[]> {
+  const { rows } = await db.query(
+    "select at, detail from foreshadow.migration_event where migration_id = $1 and kind = 'lock' order by id",
+    [id],
+  );
+  return rows.map((row) => ({ ...row.detail, at: row.at }));
+}

@@ -1,0 +1,66 @@
+import { horizonFactor } from '../features/decay.ts';
+import type { FeatureEngine } from '../features/engine.ts';
+import type { FeatureSpec } from '../features/spec.ts';
+
+/** Expected counts over one horizon, by slot; all non-negative. A change is counted in `accesses` too. */
+export interface Expectation {
+  readonly accesses: Float64Array;
+  readonly changes: Float64Array;
+}
+
+/** Decayed frequency, scaled to the count of one horizon. @param halfLife index into the spec's access half-lives */
+export function ewmaExpectation(engine: FeatureEngine, now: number, halfLife: number): Expectation {
+  const { spec } = engine;
+  const changeHalfLife = nearestChangeHalfLife(spec, halfLife);
+  const factor = (halfLives: readonly number[], index: number) =>
+    horizonFactor(spec.horizonSeconds, halfLives[index]! * spec.horizonSeconds, now - engine.startedAt);
+  return {
+    accesses: scaled(engine.ewma(now, halfLife), factor(spec.accessHalfLives, halfLife)),
+    changes: scaled(engine.changeEwma(now, changeHalfLife), factor(spec.changeHalfLives, changeHalfLife)),
+  };
+}
+
+/** Long-run frequency, scaled to the count of one horizon. */
+export function lfuExpectation(engine: FeatureEngine, now: number): Expectation {
+  const horizon = engine.spec.horizonSeconds;
+  const factor = horizon / Math.max(now - engine.startedAt, horizon / 64);
+  return { accesses: scaled(engine.lfu(), factor), changes: scaled(engine.changeTotals(), factor) };
+}
+
+/**
+ * What a row is worth: its reads plus `changeWeight` times its changes. A change is an access too, so with weight 1
+ * that is exactly its accesses. Non-negative.
+ */
+export function worth(accesses: number, changes: number, changeWeight: number): number {
+  return accesses + (changeWeight - 1) * Math.min(changes, accesses);
+}
+
+/** {@link worth} by slot. */
+export function worths({ accesses, changes }: Expectation, changeWeight: number): Float64Array {
+  return changeWeight === 1 ? accesses : accesses.map((count, i) => worth(count, changes[i]!, changeWeight));
+}
+
+/** Changes are remembered at fewer half-lives: the one closest (in ratio) to an access half-life of the spec. */
+export function nearestChangeHalfLife(spec: FeatureSpec, halfLife: number): number {
+  const distances = spec.changeHalfLives.map((h) => Math.abs(Math.log(h / spec.accessHalfLives[halfLife]!)));
+  return distances.indexOf(Math.min(...distances));
+}
+
+/** Below this nothing is expected, but the order is kept; far under any count that decay leaves behind. */
+const NOTHING = 1e-300;
+
+/**
+ * Applies a correction, learnt in log1p space, to an expected count: (1 + e)·exp(c) − 1, written so that a correction
+ * of exactly zero gives back exactly e. Where that is negative (the network expects less than nothing) the result is
+ * tiny, positive and in the same order. A correction that is not finite counts as zero: a broken network is the EWMA.
+ */
+export function corrected(expected: number, correction: number): number {
+  if (correction === 0 || !Number.isFinite(correction)) return expected;
+  const value = expected * Math.exp(correction) + Math.expm1(correction);
+  return value > 0 ? value : NOTHING * Math.exp(value);
+}
+
+function scaled(values: Float64Array, factor: number): Float64Array {
+  for (let i = 0; i < values.length; i++) values[i]! *= factor;
+  return values;
+}

@@ -1,0 +1,122 @@
+import { ForeshadowError } from '../core/errors.ts';
+import type { KeyId } from '../core/key.ts';
+import type { FeatureEngine } from '../features/engine.ts';
+import { featureSpecHash } from '../features/spec.ts';
+import type { Tensorflow } from './backend.ts';
+import {
+  corrected,
+  type Expectation,
+  ewmaExpectation,
+  lfuExpectation,
+  nearestChangeHalfLife,
+  worth,
+  worths,
+} from './expectation.ts';
+import type { Manifest } from './manifest.ts';
+import { corrections, disposeNetwork, type Network, type NetworkShape, SCORE_BATCH } from './network.ts';
+import { type Breathe, pacer } from './pace.ts';
+import type { PredictorName } from './select.ts';
+
+/** Scores of all keys that the engine has seen; the arrays run parallel. */
+export interface Scores extends Expectation {
+  readonly keys: readonly KeyId[];
+  /**
+   * What to rank by: expected reads + changeWeight × expected changes in [now, now + horizon). Non-negative. With
+   * changeWeight 1 it is `accesses`, since a change is an access too.
+   */
+  readonly score: Float64Array;
+}
+
+export interface UnknownScore {
+  readonly accesses: number;
+  readonly changes: number;
+  readonly score: number;
+}
+
+/** Turns the state of a feature engine into scores. Holds tensors: dispose it. */
+export class Predictor {
+  readonly manifest: Manifest;
+  readonly network: Network;
+  readonly #tensorflow: Tensorflow;
+
+  constructor(tensorflow: Tensorflow, network: Network, manifest: Manifest) {
+    this.#tensorflow = tensorflow;
+    this.network = network;
+    this.manifest = manifest;
+  }
+
+  /**
+   * Scores every key that the engine has seen, from its state now. Gives way to other work between batches; what is
+   * observed meanwhile may or may not be seen in the scores.
+   * @param now seconds; the predicted window is [now, now + horizon)
+   * @param as another predictor than the chosen one, for comparison
+   * @throws ForeshadowError MODEL_REFUSED when the engine has another feature spec than the model
+   */
+  async score(
+    engine: FeatureEngine,
+    now: number,
+    as: PredictorName = this.manifest.predictor,
+  ): Promise<Scores> {
+    if (featureSpecHash(engine.spec) !== this.manifest.feature_spec_hash) {
+      throw new ForeshadowError('MODEL_REFUSED', 'the model was trained on other features than these', {
+        model: this.manifest.feature_spec_hash,
+        engine: featureSpecHash(engine.spec),
+      });
+    }
+    const keys = engine.keys().slice();
+    const { half_life, change_weight } = this.manifest;
+    const expected =
+      as === 'lfu' ? lfuExpectation(engine, now) : ewmaExpectation(engine, now, half_life.index);
+    if (as === 'network' || as === 'mix') {
+      const share = networkShare[as];
+      await correct(this.#tensorflow, this.network, engine, now, expected, share, pacer());
+    }
+    return { keys, ...expected, score: worths(expected, change_weight) };
+  }
+
+  /** What to expect of a row that the log never showed: the mean of such rows over past windows. */
+  scoreUnknown(): UnknownScore {
+    const { accesses, changes } = this.manifest.unknown;
+    return { accesses, changes, score: worth(accesses, changes, this.manifest.change_weight) };
+  }
+
+  dispose(): void {
+    disposeNetwork(this.network);
+  }
+}
+
+/** How much of its correction counts: half of it is the mean of EWMA and network in log space. */
+export const networkShare = { network: 1, mix: 0.5 } as const;
+
+/**
+ * Bends an EWMA expectation by what the network learnt, in place.
+ * @param share see {@link networkShare}
+ */
+export async function correct(
+  tensorflow: Tensorflow,
+  network: Network,
+  engine: FeatureEngine,
+  now: number,
+  expected: Expectation,
+  share: number,
+  breathe: Breathe,
+): Promise<void> {
+  const { accesses, changes } = expected;
+  for (let from = 0; from < accesses.length; from += SCORE_BATCH) {
+    const to = Math.min(from + SCORE_BATCH, accesses.length);
+    const features = engine.matrixRange(now, from, to);
+    await breathe();
+    const output = corrections(tensorflow, network, features);
+    for (let i = from; i < to; i++) {
+      accesses[i] = corrected(accesses[i]!, share * output[(i - from) * 2]!);
+      changes[i] = corrected(changes[i]!, share * output[(i - from) * 2 + 1]!);
+    }
+    await breathe();
+  }
+}
+
+/** The feature columns that hold the EWMA of a half-life: the counters come first, accesses before changes. */
+export function skipColumns(engine: Pick<FeatureEngine, 'spec'>, halfLife: number): NetworkShape['skip'] {
+  const { spec } = engine;
+  return [halfLife, spec.accessHalfLives.length + nearestChangeHalfLife(spec, halfLife)];
+}

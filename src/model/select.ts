@@ -1,0 +1,53 @@
+import { sampleStandardDeviation } from 'simple-statistics';
+import { LEAST_WINDOWS } from './schedule.ts';
+
+/** What can score rows. `mix` is the mean of EWMA and network in log space. */
+export const predictorNames = ['lfu', 'ewma', 'network', 'mix'] as const;
+export type PredictorName = (typeof predictorNames)[number];
+
+/** How a predictor did against the EWMA on the same past windows. */
+export interface Gain {
+  readonly mean: number;
+  readonly standardError: number;
+  readonly windows: number;
+}
+
+export interface Choice {
+  readonly predictor: PredictorName;
+  readonly reason: string;
+  readonly gains: Partial<Record<PredictorName, Gain>>;
+}
+
+/**
+ * Step aside: the EWMA chooses unless another predictor's mean paired gain in hit share exceeds one standard error;
+ * then the one with the largest mean gain does.
+ * @param shares hit shares by predictor, one a window, in the same order for all
+ */
+export function choosePredictor(shares: Readonly<Partial<Record<PredictorName, readonly number[]>>>): Choice {
+  const ewma = shares.ewma ?? [];
+  const gains: Partial<Record<PredictorName, Gain>> = {};
+  if (ewma.length < LEAST_WINDOWS) {
+    const reason = `validating needs ${LEAST_WINDOWS} past windows; the log holds ${ewma.length}`;
+    return { predictor: 'ewma', reason, gains };
+  }
+  let best: PredictorName = 'ewma';
+  for (const name of predictorNames) {
+    const own = shares[name];
+    if (name === 'ewma' || own?.length !== ewma.length) continue;
+    const gain = pairedGain(own, ewma);
+    gains[name] = gain;
+    if (gain.mean > gain.standardError && gain.mean > (gains[best]?.mean ?? 0)) best = name;
+  }
+  const won = gains[best];
+  const reason = won
+    ? `${best} beats the EWMA by ${won.mean.toFixed(4)} of the accesses, more than its standard error ${won.standardError.toFixed(4)}, on ${won.windows} past windows`
+    : `no other predictor beats the EWMA by more than a standard error on ${ewma.length} past windows`;
+  return { predictor: best, reason, gains };
+}
+
+function pairedGain(own: readonly number[], base: readonly number[]): Gain {
+  const differences = own.map((share, i) => share - base[i]!);
+  const windows = differences.length;
+  const mean = differences.reduce((a, b) => a + b, 0) / windows;
+  return { mean, standardError: sampleStandardDeviation(differences) / Math.sqrt(windows), windows };
+}

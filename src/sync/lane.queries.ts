@@ -1,0 +1,122 @@
+import type { ClientBase, Pool } from 'pg';
+import type { TablePlan } from '../core/plan.ts';
+import { fingerprintSql } from '../db/catalog.ts';
+import { codeOf, sqlstate } from '../db/sqlstate.ts';
+import { captureStampSql } from './capture.ts';
+
+export type LaneMode = 'SHADOWING' | 'IN_PROGRESS' | 'UNIQUE' | 'STOPPED';
+
+/** What must not change while lanes run: the capture triggers and the columns of both tables. */
+export interface LaneStamp {
+  readonly capture: string | null;
+  readonly source: string | null;
+  readonly target: string | null;
+}
+
+export interface Fence extends LaneStamp {
+  readonly mode: LaneMode;
+  readonly pi0: number;
+  readonly newRoom: number;
+  readonly wanted: boolean;
+  readonly leaving: boolean;
+}
+
+export function stampSql(plan: Pick<TablePlan, 'sourceOid' | 'targetOid'>): string {
+  return `${captureStampSql(plan.sourceOid)} as capture, ${fingerprintSql(plan.sourceOid)} as source,
+          ${fingerprintSql(plan.targetOid)} as target`;
+}
+
+/**
+ * Begins a lane transaction: isolation written out, S locked against DDL first (the order that TRUNCATE and the cutover
+ * use too), then the lane's own row, which also tells the mode. One round trip.
+ * @returns null when the lane is no longer ours; the transaction is open either way
+ */
+export async function fence(client: ClientBase, plan: TablePlan, lane: number, epoch: number): Promise<Fence | null> {
+  const results = (await client.query(
+    `begin isolation level read committed read write;
+     lock table ${plan.names.source} in access share mode;
+     select l.mode, l.pi0, l.new_room as "newRoom", ${stampSql(plan)},
+            exists (select 1 from ${plan.names.member} where state = 'wanted') as wanted,
+            exists (select 1 from ${plan.names.member} where state = 'leaving') as leaving
+       from foreshadow.lane l
+      where l.migration_id = ${plan.migrationId} and l.lane = ${lane} and l.epoch = ${epoch}
+        for update of l nowait`,
+  )) as unknown as { rows: Fence[] }[];
+  return results[2]?.rows[0] ?? null;
+}
+
+/**
+ * Makes this session the holder of a lane, and every earlier one a zombie, by moving the epoch. If the row is locked,
+ * its recorded holder is a backend of ours that hangs: it is terminated, and only it.
+ * @param expectedEpoch take it only if nobody else has taken it since
+ * @returns the new epoch; 0 when `expectedEpoch` no longer holds
+ */
+export async function takeLane(client: ClientBase, migrationId: number, lane: number, expectedEpoch?: number): Promise<number> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      await client.query('begin isolation level read committed read write');
+      await client.query("set local lock_timeout = '200ms'");
+      const { rows } = await client.query<{ epoch: number }>(
+        `update foreshadow.lane set epoch = epoch + 1, holder_pid = pg_backend_pid(),
+                holder_backend_start = (select backend_start from pg_stat_get_activity(pg_backend_pid()))
+          where migration_id = $1 and lane = $2 and epoch = coalesce($3, epoch) returning epoch::int`,
+        [migrationId, lane, expectedEpoch ?? null],
+      );
+      await client.query('commit');
+      return rows[0]?.epoch ?? 0;
+    } catch (error) {
+      await client.query('rollback').catch(() => undefined);
+      if (codeOf(error) !== sqlstate.lockNotAvailable || attempt >= 20) throw error;
+      await client.query(
+        `select pg_terminate_backend(a.pid) from foreshadow.lane l
+           join pg_stat_activity a on a.pid = l.holder_pid and a.backend_start = l.holder_backend_start
+          where l.migration_id = $1 and l.lane = $2`,
+        [migrationId, lane],
+      );
+    }
+  }
+}
+
+/** The sessions that hold lanes of this migration right now. */
+export async function liveHolders(pool: Pool, migrationId: number): Promise<{ lane: number; pid: number; since: Date; application: string }[]> {
+  const { rows } = await pool.query(
+    `select l.lane, a.pid, a.backend_start as since, a.application_name as application
+       from foreshadow.lane l
+       join pg_stat_activity a on a.pid = l.holder_pid and a.backend_start = l.holder_backend_start
+      where l.migration_id = $1 order by l.lane`,
+    [migrationId],
+  );
+  return rows;
+}
+
+/**
+ * Changes the mode of all lanes in one transaction (the caller's). It waits for running lane transactions, so after
+ * the commit no lane works in the old mode.
+ */
+export async function setLaneMode(client: ClientBase, plan: TablePlan, mode: LaneMode): Promise<void> {
+  await client.query(
+    `update foreshadow.lane set mode = $2 where (migration_id, lane) in (
+       select migration_id, lane from foreshadow.lane where migration_id = $1 order by lane for update)`,
+    [plan.migrationId, mode],
+  );
+  if (mode === 'SHADOWING') {
+    // Keys passed before may have changed without being refreshed from now on: copy again from the start.
+    const cursors = plan.sourceKey.map((_, i) => `cur_k${i + 1} = null`).join(', ');
+    await client.query(`update ${plan.names.range} set ${cursors}, done = false, copied = 0`);
+  }
+}
+
+/** Whether every range has been copied, and how many source rows were passed. */
+export async function copyProgress(client: ClientBase | Pool, plan: TablePlan): Promise<{ done: boolean; copied: number; ranges: number }> {
+  const { rows } = await (client as Pool).query<{ done: boolean; copied: number; ranges: number }>(
+    `select coalesce(bool_and(done), false) as done, coalesce(sum(copied), 0)::float8 as copied, count(*)::int as ranges
+       from ${plan.names.range}`,
+  );
+  return rows[0] as { done: boolean; copied: number; ranges: number };
+}
+
+/** Log rows that wait for a lane. */
+export async function backlog(client: ClientBase | Pool, plan: TablePlan): Promise<number> {
+  const { rows } = await (client as Pool).query<{ n: number }>(`select count(*)::float8 as n from ${plan.names.keyLog}`);
+  return rows[0]?.n ?? 0;
+}

@@ -1,0 +1,203 @@
+import type { Client } from 'pg';
+import type { Clock } from '../core/clock.ts';
+import { ForeshadowError } from '../core/errors.ts';
+import type { TablePlan } from '../core/plan.ts';
+import { codeOf, isConnectionError, isRetryable } from '../db/sqlstate.ts';
+import { copyChunk, laneBounds, nextRange } from './chunk.queries.ts';
+import type { KeyBounds } from './fragments.ts';
+import { type Fence, fence, type LaneStamp, takeLane } from './lane.queries.ts';
+import { admitWanted, evictLeaving } from './membership.queries.ts';
+import { type Refreshed, refreshAll, refreshMembers } from './refresh.queries.ts';
+import { refreshUnique } from './unique.queries.ts';
+
+/** Rows a lane statement handles at once: tens of milliseconds, so that a cutover never waits long for a lane. */
+const refreshRows = 1000;
+const admitRows = 500;
+/** While rows keep coming a lane looks again after 5 ms; idle, it doubles up to 50 ms. Polling, since NOTIFY costs writers. */
+const shortestWait = 5;
+const longestWait = 50;
+
+export interface LaneWork {
+  readonly lane: number;
+  readonly mode: Fence['mode'];
+  readonly refreshed: Refreshed;
+  readonly copied: number;
+  readonly moved: number;
+}
+
+export interface LaneOptions {
+  readonly plan: TablePlan;
+  readonly lane: number;
+  /** what capture and both tables looked like when the migration began */
+  readonly stamp: LaneStamp;
+  readonly chunkRows: number;
+  readonly clock: Clock;
+  readonly connect: () => Promise<Client>;
+  /** how long to wait before the next chunk of `rows`, in ms; the throttle */
+  readonly pace: (rows: number) => number;
+  readonly onWork: (work: LaneWork) => void;
+  readonly onRetry: (error: unknown, lane: number) => void;
+}
+
+/**
+ * The one writer of T in its range of keys. Every transaction of a lane locks S against DDL, then its own row: no row
+ * means that another process has taken the lane over, and this one is a zombie that must stop.
+ */
+export class Lane {
+  readonly #options: LaneOptions;
+  #client: Client | null = null;
+  #epoch = 0;
+  /** null: the table is so small that this lane has no keys of its own */
+  #bounds: KeyBounds | null = null;
+  #nextChunkAt = 0;
+
+  constructor(options: LaneOptions) {
+    this.#options = options;
+  }
+
+  /** Takes the lane over: from now on every transaction of an earlier holder finds no row. */
+  async claim(): Promise<void> {
+    await this.#connect();
+    this.#epoch = await takeLane(this.#session, this.#options.plan.migrationId, this.#options.lane);
+    this.#bounds = await laneBounds(this.#session, this.#options.plan, this.#options.lane);
+  }
+
+  /**
+   * Works until aborted, stopped by the migration, or taken over. Lost connections and lock conflicts are met by trying
+   * again; everything else is thrown.
+   * @returns why it ended
+   */
+  async run(signal: AbortSignal): Promise<'aborted' | 'stopped' | 'taken over'> {
+    let wait = shortestWait;
+    let failures = 0;
+    while (!signal.aborted) {
+      try {
+        if (!this.#client) await this.#reclaim();
+        const work = await this.tick();
+        if (work === 'stopped' || work === 'taken over') return work;
+        failures = 0;
+        const busy = work.refreshed.taken > 0 || work.copied > 0 || work.moved > 0;
+        wait = busy ? shortestWait : Math.min(longestWait, wait * 2);
+        if (busy && work.refreshed.taken >= refreshRows) continue; // a backlog: no pause
+      } catch (error) {
+        if (isConnectionError(error) || !(await this.#rollback())) await this.#drop();
+        if (error instanceof TakenOver) return 'taken over';
+        if (!isRetryable(error)) throw describe(error, this.#options.plan);
+        this.#options.onRetry(error, this.#options.lane);
+        failures += 1;
+        wait = Math.min(1000, 20 * 2 ** failures);
+      }
+      await this.#options.clock.sleep(wait, signal).catch(() => undefined);
+    }
+    return 'aborted';
+  }
+
+  /** One lane transaction. */
+  async tick(): Promise<LaneWork | 'stopped' | 'taken over'> {
+    const { plan, lane } = this.#options;
+    const client = this.#session;
+    const held = await fence(client, plan, lane, this.#epoch);
+    if (!held || held.mode === 'STOPPED') {
+      await client.query('rollback');
+      return held ? 'stopped' : 'taken over';
+    }
+    checkStamp(this.#options.stamp, held, plan);
+    let refreshed: Refreshed = { taken: 0, refreshed: 0, admitted: 0, lags: [] };
+    let copied = 0;
+    let moved = 0;
+    const bounds = this.#bounds;
+    if (held.mode === 'UNIQUE') {
+      if (lane === 0) refreshed = await refreshUnique(client, plan, refreshRows);
+    } else if (!bounds) {
+      // nothing to do
+    } else if (held.mode === 'SHADOWING') {
+      const room = { migrationId: plan.migrationId, lane, pi0: held.pi0, newRoom: held.newRoom };
+      refreshed = await refreshMembers(client, plan, bounds, refreshRows, room);
+      if (held.leaving) moved += (await evictLeaving(client, plan, bounds, admitRows)).evicted;
+      if (held.wanted) {
+        const admitted = await admitWanted(client, plan, bounds, admitRows);
+        moved += admitted.admitted + admitted.gone;
+      }
+    } else if (held.mode === 'IN_PROGRESS') {
+      refreshed = await refreshAll(client, plan, bounds, refreshRows);
+      copied = await this.#chunk(client);
+    }
+    await client.query('commit');
+    const work: LaneWork = { lane, mode: held.mode, refreshed, copied, moved };
+    this.#options.onWork(work);
+    return work;
+  }
+
+  async #chunk(client: Client): Promise<number> {
+    const { plan, lane, clock, chunkRows, pace } = this.#options;
+    if (clock.now() < this.#nextChunkAt) return 0;
+    const range = await nextRange(client, plan, lane);
+    if (!range) return 0;
+    const { passed } = await copyChunk(client, plan, range, chunkRows);
+    this.#nextChunkAt = clock.now() + pace(passed) / 1000;
+    return passed;
+  }
+
+  get #session(): Client {
+    if (!this.#client) throw new Error('lane is not connected');
+    return this.#client;
+  }
+
+  async #connect(): Promise<void> {
+    const client = await this.#options.connect();
+    // A stopped process must not hold its lane row: the server ends the transaction after 2 s. Small batches by key
+    // want nested loops, whatever the statistics of a table that was empty a minute ago say.
+    await client.query(
+      `set idle_in_transaction_session_timeout = 2000; set statement_timeout = 30000; set lock_timeout = 2000;
+       set enable_hashjoin = off; set enable_mergejoin = off`,
+    );
+    this.#client = client;
+  }
+
+  /** After a lost connection: the lane is still ours if its epoch is. */
+  async #reclaim(): Promise<void> {
+    await this.#connect();
+    const mine = await takeLane(this.#session, this.#options.plan.migrationId, this.#options.lane, this.#epoch);
+    if (!mine) throw new TakenOver();
+    this.#epoch = mine;
+  }
+
+  async #rollback(): Promise<boolean> {
+    return (await this.#client?.query('rollback').then(
+      () => true,
+      () => false,
+    )) ?? false;
+  }
+
+  async #drop(): Promise<void> {
+    const client = this.#client;
+    this.#client = null;
+    await client?.end().catch(() => undefined);
+  }
+
+  async close(): Promise<void> {
+    await this.#drop();
+  }
+}
+
+class TakenOver extends Error {}
+
+function checkStamp(expected: LaneStamp, held: LaneStamp, plan: TablePlan): void {
+  if (held.capture !== expected.capture) {
+    throw new ForeshadowError('CAPTURE_BROKEN', `the capture trigger on ${plan.names.source} was disabled, dropped or replaced`);
+  }
+  for (const [role, table] of [['source', plan.names.source], ['target', plan.names.target]] as const) {
+    if (held[role] !== expected[role]) {
+      throw new ForeshadowError('SCHEMA_CHANGED', `${role} ${table} was altered during the migration`, { role });
+    }
+  }
+}
+
+/** Data that f or the target refuses is named as such; anything else stays what it is. */
+function describe(error: unknown, plan: TablePlan): unknown {
+  const code = codeOf(error);
+  if (error instanceof ForeshadowError || (!code?.startsWith('22') && !code?.startsWith('23') && code !== 'P0001')) return error;
+  const detail = (error as { detail?: string }).detail;
+  const message = `the row map of ${plan.names.source} fails: ${(error as Error).message}${detail ? ` (${detail})` : ''}`;
+  return new ForeshadowError('MAP_FAILS', message, { sqlstate: code }, { cause: error });
+}

@@ -1,0 +1,47 @@
+import type { TablePlan } from '../core/plan.ts';
+import { ident } from '../db/ident.ts';
+import { mappedKeyOf } from './fragments.ts';
+
+/** Our tables of one migration. Columns are copied from S and T, with their types and collations, by CREATE TABLE AS. */
+export function migrationTablesSql(plan: TablePlan): string[] {
+  const { source, target, keyLog, changeEvent, member, range, overlayGate } = plan.names;
+  const k = (prefix: string) => plan.sourceKey.map((column, i) => `s.${ident(column.name)} as ${prefix}k${i + 1}`).join(', ');
+  const m = plan.targetKey.map((column, i) => `t.${ident(column.name)} as m${i + 1}`).join(', ');
+  const from = `from ${source} as s cross join ${target} as t with no data`;
+  return [
+    `create table ${keyLog} as select ${k('')}, ${m}, ' '::"char" as op, clock_timestamp() as at ${from}`,
+    // High churn, few rows: vacuum early, never give blocks back (that needs an exclusive lock on a table that the
+    // application writes to), never be throttled.
+    `alter table ${keyLog} alter column at set default clock_timestamp(), set (
+       autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0,
+       autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
+       vacuum_truncate = off)`,
+    `create index ${ident(`key_log_${plan.migrationId}_mapped`)} on ${keyLog} (${mappedKeyOf(plan, keyLog).replaceAll(`${keyLog}.`, '')})`,
+
+    `create table ${changeEvent} as select ${k('')}, ' '::"char" as op, clock_timestamp() as at ${from}`,
+    `create index on ${changeEvent} using brin (at)`,
+
+    `create table ${member} as select ${k('')}, ${m}, ''::text as stratum, 0::float8 as probability, 0::float8 as u,
+       ''::text as state, clock_timestamp() as since ${from}`,
+    `alter table ${member} add primary key (${mappedKeyOf(plan, member).replaceAll(`${member}.`, '')}),
+       alter column stratum set not null, alter column state set not null,
+       add check (state in ('wanted', 'present', 'leaving'))`,
+    `create index on ${member} (state, stratum, u) where state <> 'present'`,
+
+    `create table ${range} as select 0 as range_id, 0 as lane, ${k('lo_')}, ${k('hi_')}, ${k('cur_')}, false as done,
+       0::bigint as copied, 0::float8 as heat, 0::bigint as size ${from}`,
+    `alter table ${range} add primary key (range_id), alter column lane set not null,
+       alter column done set default false, alter column done set not null,
+       alter column copied set default 0, alter column copied set not null,
+       alter column heat set default 0, alter column heat set not null`,
+
+    // Closed in the same transaction as the swap: older snapshots still see it open, and S as it was.
+    `create table ${overlayGate} (open boolean)`,
+    `insert into ${overlayGate} values (true)`,
+  ];
+}
+
+export function dropMigrationTablesSql(plan: TablePlan): string[] {
+  const { keyLog, changeEvent, member, range, overlayGate } = plan.names;
+  return [keyLog, changeEvent, member, range, overlayGate].map((table) => `drop table if exists ${table}`);
+}

@@ -1,0 +1,74 @@
+import type { ClientBase } from 'pg';
+import { ForeshadowError } from '../core/errors.ts';
+import type { TablePlan } from '../core/plan.ts';
+import { codeOf, sqlstate } from '../db/sqlstate.ts';
+import {
+  insertIntoTarget,
+  mappedKeyOf,
+  rowMap,
+  sourceKeyOf,
+  sourceMatches,
+  targetMatches,
+} from './fragments.ts';
+import type { Refreshed } from './refresh.queries.ts';
+
+/** Tries before a collision counts as real: each gives in-flight owners of a value time to show up in the key log. */
+const attempts = 5;
+
+/**
+ * Mode UNIQUE: T has unique indexes beside its key, so two rows that swapped a value would collide in one statement.
+ * One lane refreshes all keys in two statements: log rows and T rows go first, then f(S) comes in at a later snapshot.
+ * That is safe, since whatever changes in between has a log row of its own. If a value is still taken, every T row
+ * whose key is in the key log steps aside (the overlay reads those keys from S, and refresh brings them back).
+ * @throws ForeshadowError UNIQUE_VIOLATED when the owner of the value is not dirty: then the data breaks the index
+ */
+export async function refreshUnique(client: ClientBase, plan: TablePlan, limit: number): Promise<Refreshed> {
+  const { keyLog, changeEvent, target, source } = plan.names;
+  const keys = `${sourceKeyOf(plan, 'l')}, ${mappedKeyOf(plan, 'l')}`;
+  const columns = [...plan.sourceKey.map((_, i) => `k${i + 1}`), ...plan.targetKey.map((_, i) => `m${i + 1}`)];
+  const taken = await client.query<Record<string, string[]> & { taken: number; lags: number[] }>(
+    `with taken as (
+       delete from ${keyLog} l where l.ctid = any (array(select l.ctid from ${keyLog} l limit $1)) returning ${keys}, l.op, l.at),
+     events as (insert into ${changeEvent} select ${sourceKeyOf(plan, 'l')}, l.op, l.at from taken l returning 1),
+     dirty as (select distinct on (${mappedKeyOf(plan, 'l')}) ${keys} from taken l order by ${mappedKeyOf(plan, 'l')}),
+     gone as (delete from ${target} t using dirty d where ${targetMatches(plan, 'd')} returning 1)
+     select ${columns.map((column) => `coalesce(array_agg(d.${column}::text), '{}') as ${column}`).join(', ')},
+            (select count(*) from taken)::int as taken,
+            array(select extract(epoch from clock_timestamp() - at)::float8 from taken limit 32) as lags
+       from dirty d`,
+    [limit],
+  );
+  const row = taken.rows[0] as (typeof taken.rows)[0];
+  if (!row.taken) return { taken: 0, refreshed: 0, admitted: 0, lags: [] };
+  const types = [...plan.sourceKey, ...plan.targetKey].map((column, i) => `$${i + 1}::text[]::${arrayType(column.type)}`);
+  const insert = `${insertIntoTarget(plan)}
+    select ${rowMap(plan)} from unnest(${types.join(', ')}) as d(${columns.join(', ')})
+      join ${source} s on ${sourceMatches(plan, 'd')}`;
+  const values = columns.map((column) => row[column]);
+  for (let attempt = 1; ; attempt++) {
+    await client.query('savepoint refresh');
+    try {
+      const { rowCount } = await client.query(insert, values);
+      return { taken: row.taken, refreshed: rowCount ?? 0, admitted: 0, lags: row.lags };
+    } catch (error) {
+      if (codeOf(error) !== sqlstate.uniqueViolation) throw error;
+      await client.query('rollback to savepoint refresh');
+      const aside = await client.query(
+        `delete from ${target} t where exists (select 1 from ${keyLog} l where ${targetMatches(plan, 'l')})`,
+      );
+      if (!aside.rowCount && attempt >= attempts) throw uniqueViolated(error);
+    }
+  }
+}
+
+const arrayType = (type: string) => `${type}[]`;
+
+function uniqueViolated(error: unknown): ForeshadowError {
+  const { detail, constraint } = error as { detail?: string; constraint?: string };
+  return new ForeshadowError(
+    'UNIQUE_VIOLATED',
+    `rows of the source break the unique index ${constraint ?? ''} of the target: ${detail ?? (error as Error).message}`,
+    { constraint: constraint ?? null, detail: detail ?? null },
+    { cause: error },
+  );
+}
