@@ -3,6 +3,7 @@ import type { Clock } from '../core/clock.ts';
 import { ForeshadowError } from '../core/errors.ts';
 import type { TablePlan } from '../core/plan.ts';
 import { withClient } from '../db/tx.ts';
+import { sourceRanges } from '../sync/chunk.queries.ts';
 import type { KeyBounds } from '../sync/fragments.ts';
 import { backlog } from '../sync/lane.queries.ts';
 import { type Comparison, compareSource, compareTarget, named, redirty } from './verify.queries.ts';
@@ -15,16 +16,6 @@ const rounds = 3;
 export interface Verification extends Comparison {
   /** how many times differing rows were copied anew before this result */
   readonly repairs: number;
-}
-
-/** Source ranges in key order, as bounds. */
-async function sourceRanges(pool: Pool, plan: TablePlan): Promise<KeyBounds[]> {
-  const side = (prefix: string) =>
-    `case when r.${prefix}_k1 is not null then array[${plan.sourceKey.map((_, i) => `r.${prefix}_k${i + 1}::text`).join(', ')}] end`;
-  const { rows } = await pool.query<KeyBounds>(
-    `select ${side('lo')} as low, ${side('hi')} as high from ${plan.names.range} r order by r.range_id`,
-  );
-  return rows;
 }
 
 /** Merges neighbouring ranges, so that a small table is compared in one snapshot and a large one in short ones. */

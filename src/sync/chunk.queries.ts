@@ -1,4 +1,4 @@
-import type { ClientBase } from 'pg';
+import type { ClientBase, Pool } from 'pg';
 import type { TablePlan } from '../core/plan.ts';
 import { ident } from '../db/ident.ts';
 import { insertIntoTarget, type KeyBounds, rowMap, rowsMatch, sourceKey, withinBounds } from './fragments.ts';
@@ -73,4 +73,12 @@ export async function copyChunk(
     values: [range.rangeId, limit, ...within.values],
   });
   return rows[0] as { passed: number; copied: number };
+}
+
+/** All ranges in key order: they partition the key space, both ends open. */
+export async function sourceRanges(db: ClientBase | Pool, plan: TablePlan): Promise<KeyBounds[]> {
+  const { rows } = await (db as Pool).query<KeyBounds>(
+    `select ${texts(plan, 'lo', 'r')} as low, ${texts(plan, 'hi', 'r')} as high from ${plan.names.range} r order by r.range_id`,
+  );
+  return rows;
 }

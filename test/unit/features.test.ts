@@ -25,7 +25,9 @@ describe('feature spec', () => {
   });
 
   it('keeps its hash from version to version: a change here makes every saved model useless', () => {
-    expect(featureSpecHash(featureSpec(60))).toMatchInlineSnapshot();
+    expect(featureSpecHash(featureSpec(60))).toMatchInlineSnapshot(
+      `"a402e277b14cb3ea5e7dccd26068da65ef382b610ec785e73ccd9a02eb292e09"`,
+    );
   });
 
   it('refuses a horizon that is no length of time', () => {

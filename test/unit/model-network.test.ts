@@ -78,9 +78,9 @@ describe('network', () => {
   it('learns a correction, the same one for the same seed, and another for another', async () => {
     const halfLife = 4;
     const samples = doubling(engine, now, halfLife);
-    const fit = (seed: number) =>
+    const trainedWith = (seed: number) =>
       fitNetwork(tensorflow, samples, { skip: skipColumns(engine, halfLife), seed, epochs: 1, breathe });
-    const [one, same, other] = [await fit(1), await fit(1), await fit(2)];
+    const [one, same, other] = [await trainedWith(1), await trainedWith(1), await trainedWith(2)];
     expect(one.lossAfter).toBeLessThan(one.lossBefore / 5);
     const outputs = [one, same, other].map(({ network }) =>
       corrections(tensorflow, network, samples.features),

@@ -1,0 +1,56 @@
+import { closest, distance } from 'fastest-levenshtein';
+import { ForeshadowError } from '../core/errors.ts';
+import type { Environment } from './env.ts';
+
+export const logLevels = ['silent', 'error', 'warn', 'info', 'debug'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+/** Settings of the process, from flags over environment over defaults. Frozen. */
+export interface Config {
+  /** null: nobody named a database */
+  readonly databaseUrl: string | null;
+  /** folder of the model registry */
+  readonly modelsDir: string;
+  readonly logLevel: LogLevel;
+}
+
+const ours = ['FORESHADOW_MODELS', 'FORESHADOW_LOG_LEVEL', 'FORESHADOW_HOST', 'FORESHADOW_PORT'];
+
+/**
+ * @throws ForeshadowError BAD_CONFIG for an unknown FORESHADOW_ variable (with a suggestion) or a bad value
+ */
+export function loadConfig(env: Environment, flags: Partial<Config> = {}): Config {
+  for (const name of Object.keys(env)) {
+    if (!name.startsWith('FORESHADOW_') || ours.includes(name)) continue;
+    const near = closest(name, ours);
+    const hint = distance(name, near) <= 4 ? `; did you mean ${near}?` : `; known: ${ours.join(', ')}`;
+    throw new ForeshadowError('BAD_CONFIG', `unknown setting ${name}${hint}`);
+  }
+  const level = flags.logLevel ?? env.FORESHADOW_LOG_LEVEL ?? 'warn';
+  if (!(logLevels as readonly string[]).includes(level)) {
+    throw new ForeshadowError('BAD_CONFIG', `log level ${level} is none of ${logLevels.join(', ')}`);
+  }
+  return Object.freeze({
+    databaseUrl: flags.databaseUrl ?? databaseUrl(env),
+    modelsDir: flags.modelsDir ?? env.FORESHADOW_MODELS ?? 'models',
+    logLevel: level as LogLevel,
+  });
+}
+
+/** DATABASE_URL, else what libpq's own variables say, else null. */
+function databaseUrl(env: Environment): string | null {
+  if (env.DATABASE_URL) return env.DATABASE_URL;
+  if (!env.PGHOST && !env.PGDATABASE) return null;
+  const part = (value: string | undefined) => encodeURIComponent(value ?? '');
+  const user = env.PGUSER ? `${part(env.PGUSER)}${env.PGPASSWORD ? `:${part(env.PGPASSWORD)}` : ''}@` : '';
+  const host = env.PGHOST ?? 'localhost';
+  const socket = host.startsWith('/');
+  const query = socket ? `?host=${part(host)}${env.PGPORT ? `&port=${env.PGPORT}` : ''}` : '';
+  return `postgres://${user}${socket ? '' : `${host}:${env.PGPORT ?? '5432'}`}/${part(env.PGDATABASE ?? env.PGUSER)}${query}`;
+}
+
+/** @throws ForeshadowError BAD_CONFIG */
+export function requireDatabaseUrl(config: Config): string {
+  if (config.databaseUrl) return config.databaseUrl;
+  throw new ForeshadowError('BAD_CONFIG', 'no database: set DATABASE_URL (postgres://user:password@host:port/database) or PGHOST and its like');
+}

@@ -1,0 +1,14 @@
+import pino, { type Logger } from 'pino';
+import type { LogLevel } from '../config/config.ts';
+
+/** Logs go to stderr as JSON lines; stdout is for results. Connection strings never reach it. */
+export function createLogger(level: LogLevel): Logger {
+  return pino(
+    {
+      level,
+      redact: { paths: ['databaseUrl', 'url', 'connectionString', '*.password', '*.connectionString'], censor: '(hidden)' },
+      base: undefined,
+    },
+    pino.destination({ dest: 2, sync: true }),
+  );
+}

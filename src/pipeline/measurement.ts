@@ -1,0 +1,82 @@
+import { quantileSorted } from 'simple-statistics';
+import { seconds } from '../config/migration-file.ts';
+import { evaluate } from '../confidence/evaluate.ts';
+import type { SourceStatistics } from '../confidence/source-statistics.ts';
+import type { Context } from '../context.ts';
+import { withClient } from '../db/tx.ts';
+import { type Gate, triggerMigration } from '../migration/gate.ts';
+import { type Migration, updateStatus } from '../migration/status.store.ts';
+import type { Coverage } from '../shadow/coverage.ts';
+import { shadowCounts } from '../shadow/wanted.queries.ts';
+import { backlog } from '../sync/lane.queries.ts';
+import type { Lanes } from '../sync/lanes.ts';
+import type { Sampling } from './choice.ts';
+
+/** Captured changes are kept for an hour; statistics of the source must not be older than what they are held against. */
+const sourceStatisticsAge = 1800;
+
+export interface Measured {
+  readonly gate: Gate;
+  readonly source: SourceStatistics;
+}
+
+/** One evaluation of confidence, and of the gate, written to the status row with all their terms. */
+export async function measure(
+  ctx: Context,
+  migration: Migration,
+  lanes: Lanes,
+  coverage: Coverage | null,
+  known: SourceStatistics | null,
+): Promise<Measured> {
+  const { plan, definition } = migration;
+  const sampling = migration.sampling as Sampling;
+  const filled = sampling.filled ?? 0;
+  const recent = known && ctx.clock.now() - known.takenAt < sourceStatisticsAge ? { source: known } : {};
+  const { report, source } = await withClient(ctx.pool, (client) =>
+    evaluate(client, plan, definition.confidence, { pi0: filled, ...recent }),
+  );
+  const counts = await shadowCounts(ctx.pool, plan);
+  const lag = await lagNow(ctx, migration, lanes);
+  const before = migration.confident_in_a_row as number;
+  const inARow = report.holds ? before + 1 : 0;
+  const gate = triggerMigration({
+    report,
+    inARow,
+    needed: definition.confidence.consecutive,
+    wanted: counts.wanted,
+    present: counts.present,
+    filled: sampling.pi0 !== undefined && filled >= sampling.pi0,
+    backlog: lag.backlog,
+    lagSeconds: lag.ms_p99 / 1000,
+  });
+  await updateStatus(ctx.pool, migration.id, {
+    rows_total: Math.round(source.rows),
+    shadow_table_status: {
+      completeness: counts.wanted > 0 ? counts.present / counts.wanted : null,
+      accuracy: report.accuracy,
+      rows: counts.present,
+      wanted: counts.wanted,
+      strata: counts.strata,
+    },
+    migration_confidence_level: report.level,
+    confidence_lower_bound: report.lower,
+    similarity_score: report.similarity_score,
+    change_rate_factor: report.change_rate_factor,
+    confidence: report,
+    confident_in_a_row: inARow,
+    coverage: coverage?.report() ?? null,
+    gate,
+    lag,
+    wait_reason: gate.open ? null : (gate.reasons[0] ?? null),
+  });
+  return { gate, source };
+}
+
+/** Milliseconds from a change to its refresh, of the latest refreshed rows; and what still waits. */
+export async function lagNow(ctx: Context, migration: Migration, lanes: Lanes): Promise<{ ms_p50: number; ms_p99: number; backlog: number }> {
+  const lags = [...lanes.lags].sort((a, b) => a - b);
+  const at = (q: number) => (lags.length ? Math.round(quantileSorted(lags, q) * 10_000) / 10 : 0);
+  return { ms_p50: at(0.5), ms_p99: at(0.99), backlog: await backlog(ctx.pool, migration.plan) };
+}
+
+export const measureEvery = (migration: Migration) => seconds(migration.definition.confidence.every);

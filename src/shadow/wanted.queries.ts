@@ -1,0 +1,206 @@
+import type { ClientBase, Pool } from 'pg';
+import type { TablePlan } from '../core/plan.ts';
+import { type Key, keyFromId, type KeyId } from '../core/key.ts';
+import type { Stratum } from '../core/states.ts';
+import { codeOf } from '../db/sqlstate.ts';
+import { ident } from '../db/ident.ts';
+import {
+  type KeyBounds,
+  mappedKeyOf,
+  mappedKeyValues,
+  ourKeyColumns,
+  permanentRandom,
+  sourceKey,
+  withinBounds,
+} from '../sync/fragments.ts';
+
+/** Keys sent to the server at once: a few milliseconds of row locks on the membership table. */
+const batchSize = 2000;
+
+const keyTexts = (plan: TablePlan, alias: string) =>
+  `array[${plan.sourceKey.map((_, i) => `${alias}.k${i + 1}::text`).join(', ')}]`;
+
+/** `unnest($n…) as d(k1, k2 …, extra)` cast to the key's types, with its parameters. */
+function keysAsRows(plan: TablePlan, keys: readonly Key[], first: number): { sql: string; values: string[][] } {
+  const arrays = plan.sourceKey.map((_, i) => keys.map((key) => key[i] as string));
+  const casts = plan.sourceKey.map((column, i) => `r.c${i + 1}::${column.type} as k${i + 1}`);
+  const sql = `(select ${casts.join(', ')}, r.n from unnest(${arrays.map((_, i) => `$${first + i}::text[]`).join(', ')})
+                  with ordinality as r(${arrays.map((_, i) => `c${i + 1}`).join(', ')}, n))`;
+  return { sql, values: arrays };
+}
+
+const sameKey = (plan: TablePlan, a: string, b: string) => plan.sourceKey.map((_, i) => `${a}.k${i + 1} = ${b}.k${i + 1}`).join(' and ');
+const ofSource = (plan: TablePlan, alias: string) => plan.sourceKey.map((c, i) => `s.${ident(c.name)} = ${alias}.k${i + 1}`).join(' and ');
+
+/**
+ * Runs `body` over keys in batches. A key that a log claims but that the key's type cannot hold (a literal out of
+ * range) fails its batch; the batch is halved until the culprit stands alone and is left out.
+ * @returns keys left out
+ */
+async function inBatches(keys: readonly KeyId[], plan: TablePlan, body: (keys: Key[], ids: readonly KeyId[]) => Promise<void>): Promise<KeyId[]> {
+  const out: KeyId[] = [];
+  const todo: (readonly KeyId[])[] = [];
+  for (let i = 0; i < keys.length; i += batchSize) todo.push(keys.slice(i, i + batchSize));
+  for (let ids = todo.pop(); ids; ids = todo.pop()) {
+    try {
+      await body(ids.map((id) => keyFromId(id, plan.sourceKey.length)), ids);
+    } catch (error) {
+      if (!codeOf(error)?.startsWith('22')) throw error;
+      if (ids.length === 1) out.push(ids[0] as KeyId);
+      else todo.push(ids.slice(0, ids.length >> 1), ids.slice(ids.length >> 1));
+    }
+  }
+  return out;
+}
+
+/** Wants rows in the certain set. Rows that S does not have are passed over; a row that was to leave stays. */
+export async function wantCertain(pool: Pool, plan: TablePlan, certain: ReadonlyMap<KeyId, { readonly stratum: Stratum }>): Promise<void> {
+  const { member, source } = plan.names;
+  await inBatches([...certain.keys()], plan, async (keys, ids) => {
+    const rows = keysAsRows(plan, keys, 2);
+    const k = plan.sourceKey.map((_, i) => `d.k${i + 1}`).join(', ');
+    await pool.query(
+      `insert into ${member} as old (${ourKeyColumns(plan)}, stratum, probability, u, state, since)
+       select ${k}, ${mappedKeyValues(plan)}, ($1::text[])[d.n], 1, ${permanentRandom(plan, k)}, 'wanted', clock_timestamp()
+         from ${rows.sql} d join ${source} s on ${ofSource(plan, 'd')}
+        order by ${k}
+       on conflict (${mappedKeyOf(plan, 'd').replaceAll('d.', '')}) do update
+         set stratum = excluded.stratum, probability = 1, state = case old.state when 'leaving' then 'present' else old.state end
+       where old.stratum <> excluded.stratum or old.state = 'leaving'`,
+      [ids.map((id) => certain.get(id)?.stratum), ...rows.values],
+    );
+  });
+}
+
+/** Rows that left the certain set are judged by their u: below the rate they stay as random rows, else they go. */
+export async function judgeByChance(pool: Pool, plan: TablePlan, leaving: readonly KeyId[], pi0: number): Promise<void> {
+  const { member } = plan.names;
+  await inBatches(leaving, plan, async (keys) => {
+    const rows = keysAsRows(plan, keys, 2);
+    await pool.query(
+      `with d as (select * from ${rows.sql} r),
+       unwanted as (delete from ${member} m using d where ${sameKey(plan, 'm', 'd')} and m.state = 'wanted' and m.u >= $1)
+       update ${member} m set stratum = case when m.u < $1 then 'random' else m.stratum end,
+              probability = case when m.u < $1 then $1 else m.probability end,
+              state = case when m.u < $1 then m.state else 'leaving' end
+         from d where ${sameKey(plan, 'm', 'd')} and (m.u < $1 or m.state = 'present')`,
+      [pi0, ...rows.values],
+    );
+  });
+}
+
+/** Sets the rate and the room for fresh rows in all lanes at once; lanes judge inserted rows by it from then on. */
+export async function setLaneSampling(client: ClientBase | Pool, plan: TablePlan, pi0: number, roomPerLane: number): Promise<void> {
+  await (client as Pool).query('update foreshadow.lane set pi0 = $2, new_room = $3 where migration_id = $1', [
+    plan.migrationId,
+    pi0,
+    roomPerLane,
+  ]);
+}
+
+/** Wants every row of one range whose permanent random number is below the rate, and that is not a member already. */
+export async function wantRandom(pool: Pool, plan: TablePlan, bounds: KeyBounds, from: number, pi0: number): Promise<number> {
+  const { member, source } = plan.names;
+  const within = withinBounds(plan, sourceKey(plan), bounds, 3);
+  const u = permanentRandom(plan, sourceKey(plan));
+  const { rowCount } = await pool.query(
+    `insert into ${member} (${ourKeyColumns(plan)}, stratum, probability, u, state, since)
+     select ${sourceKey(plan)}, ${mappedKeyValues(plan)}, 'random', $2, ${u}, 'wanted', clock_timestamp()
+       from ${source} s where ${within.sql} and ${u} < $2 and ${u} >= $1
+     on conflict do nothing`,
+    [from, pi0, ...within.values],
+  );
+  return rowCount ?? 0;
+}
+
+/** After the rate fell: random rows at or above it go; those below it carry the new probability. */
+export async function lowerRandom(pool: Pool, plan: TablePlan, pi0: number): Promise<void> {
+  const { member } = plan.names;
+  await pool.query(`delete from ${member} where stratum = 'random' and state = 'wanted' and u >= $1`, [pi0]);
+  await pool.query(
+    `update ${member} set state = case when u >= $1 then 'leaving' else state end, probability = least($1, probability)
+      where stratum = 'random' and state = 'present'`,
+    [pi0],
+  );
+}
+
+export interface StoredMember {
+  readonly id: KeyId;
+  readonly stratum: Stratum;
+  readonly state: 'wanted' | 'present' | 'leaving';
+  /** seconds since the epoch */
+  readonly since: number;
+}
+
+/** The certain set as it is stored, rows on their way out included. */
+export async function storedMembers(pool: Pool, plan: TablePlan, which: 'certain' | 'all'): Promise<StoredMember[]> {
+  const { rows } = await pool.query<{ key: string[]; stratum: Stratum; state: StoredMember['state']; since: number }>(
+    `select ${keyTexts(plan, 'm')} as key, m.stratum, m.state, extract(epoch from m.since)::float8 as since
+       from ${plan.names.member} m where $1 or m.stratum <> 'random'`,
+    [which === 'all'],
+  );
+  return rows.map(({ key, ...rest }) => ({ ...rest, id: key.length === 1 ? (key[0] as string) : JSON.stringify(key) }));
+}
+
+export interface ShadowCounts {
+  readonly wanted: number;
+  readonly present: number;
+  readonly strata: Readonly<Record<string, number>>;
+}
+
+/** completeness = members present / members wanted */
+export async function shadowCounts(pool: Pool, plan: TablePlan): Promise<ShadowCounts> {
+  const { rows } = await pool.query<{ stratum: string; wanted: number; present: number }>(
+    `select stratum, count(*) filter (where state <> 'leaving')::float8 as wanted,
+            count(*) filter (where state = 'present')::float8 as present from ${plan.names.member} group by stratum`,
+  );
+  return {
+    wanted: rows.reduce((sum, row) => sum + row.wanted, 0),
+    present: rows.reduce((sum, row) => sum + row.present, 0),
+    strata: Object.fromEntries(rows.map((row) => [row.stratum, row.present])),
+  };
+}
+
+export interface ChangeEvent {
+  readonly id: KeyId;
+  readonly op: 'I' | 'U' | 'D';
+  /** seconds since the epoch */
+  readonly at: number;
+}
+
+/** Captured changes at or after `since`; lanes append them as they consume the key log, a little late and in no order. */
+export async function changesSince(pool: Pool, plan: TablePlan, since: number, limit: number): Promise<ChangeEvent[]> {
+  const { rows } = await pool.query<{ key: string[]; op: ChangeEvent['op']; at: number }>(
+    `select ${keyTexts(plan, 'e')} as key, e.op::text as op, extract(epoch from e.at)::float8 as at
+       from ${plan.names.changeEvent} e where e.at >= to_timestamp($1) order by e.at limit $2`,
+    [since, limit],
+  );
+  return rows.map(({ key, op, at }) => ({ id: key.length === 1 ? (key[0] as string) : JSON.stringify(key), op, at }));
+}
+
+/** Captured changes older than `before` (seconds since the epoch) are of no use to features or change rate. */
+export async function forgetChanges(pool: Pool, plan: TablePlan, before: number): Promise<void> {
+  await pool.query(`delete from ${plan.names.changeEvent} where at < to_timestamp($1)`, [before]);
+}
+
+/** Adds priorities up by range: the hottest range is copied first. Keys that the type cannot hold count for nothing. */
+export async function setRangeHeat(pool: Pool, plan: TablePlan, keys: readonly KeyId[], priority: Float64Array): Promise<void> {
+  const { range } = plan.names;
+  await pool.query(`update ${range} set heat = 0`);
+  let at = 0;
+  const index = new Map(keys.map((key) => [key, at++]));
+  const low = plan.sourceKey.map((_, i) => `r.lo_k${i + 1}`).join(', ');
+  const high = plan.sourceKey.map((_, i) => `r.hi_k${i + 1}`).join(', ');
+  const k = plan.sourceKey.map((_, i) => `d.k${i + 1}`).join(', ');
+  await inBatches(keys, plan, async (batch, ids) => {
+    const rows = keysAsRows(plan, batch, 2);
+    await pool.query(
+      `update ${range} t set heat = heat + h.heat from (
+         select r.range_id, sum(($1::float8[])[d.n]) as heat from ${rows.sql} d join ${range} r
+             on (r.lo_k1 is null or (${k}) > (${low})) and (r.hi_k1 is null or (${k}) <= (${high}))
+          group by r.range_id) h
+        where t.range_id = h.range_id`,
+      [ids.map((id) => priority[index.get(id) as number]), ...rows.values],
+    );
+  });
+}
