@@ -52,5 +52,8 @@ function databaseUrl(env: Environment): string | null {
 /** @throws ForeshadowError BAD_CONFIG */
 export function requireDatabaseUrl(config: Config): string {
   if (config.databaseUrl) return config.databaseUrl;
-  throw new ForeshadowError('BAD_CONFIG', 'no database: set DATABASE_URL (postgres://user:password@host:port/database) or PGHOST and its like');
+  throw new ForeshadowError(
+    'BAD_CONFIG',
+    'no database: set DATABASE_URL (postgres://user:password@host:port/database) or PGHOST and its like',
+  );
 }

@@ -27,7 +27,12 @@ export const MigrationFile = Type.Object(
     }),
     shadow: Type.Object(
       {
-        fraction: Type.Number({ minimum: 0.001, maximum: 0.5, default: 0.1, description: 'Share of the rows in the shadow.' }),
+        fraction: Type.Number({
+          minimum: 0.001,
+          maximum: 0.5,
+          default: 0.1,
+          description: 'Share of the rows in the shadow.',
+        }),
         seed: Type.Integer({ default: 1, description: 'Seed of the permanent random numbers.' }),
         weights: Type.Object(
           {
@@ -44,9 +49,17 @@ export const MigrationFile = Type.Object(
     predict: Type.Object(
       {
         horizon: duration('15m', 'How far ahead to predict.'),
-        group: Type.Optional(Type.String({ description: 'Column that groups rows: tenant, parent, customer.' })),
-        calendar: Type.Optional(Type.String({ description: 'CSV start,end,group,kind,weight of known events.' })),
-        changeWeight: Type.Number({ minimum: 0, default: 1, description: 'What a change counts beside a read.' }),
+        group: Type.Optional(
+          Type.String({ description: 'Column that groups rows: tenant, parent, customer.' }),
+        ),
+        calendar: Type.Optional(
+          Type.String({ description: 'CSV start,end,group,kind,weight of known events.' }),
+        ),
+        changeWeight: Type.Number({
+          minimum: 0,
+          default: 1,
+          description: 'What a change counts beside a read.',
+        }),
         every: duration('30s', 'How often to choose again.'),
       },
       { ...closed, default: {} },
@@ -56,7 +69,11 @@ export const MigrationFile = Type.Object(
         threshold: share(0.95, 'The lower bound of the level must reach this.'),
         fieldThreshold: share(0.85, 'The lower bound of each field must reach this.'),
         window: duration('60s', 'Window of the change-rate factor.'),
-        consecutive: Type.Integer({ minimum: 1, default: 3, description: 'Evaluations in a row that must hold.' }),
+        consecutive: Type.Integer({
+          minimum: 1,
+          default: 3,
+          description: 'Evaluations in a row that must hold.',
+        }),
         every: duration('2s', 'How often to evaluate.'),
         weights: Type.Object(
           {
@@ -79,9 +96,21 @@ export const MigrationFile = Type.Object(
     queryLog: Type.Optional(Type.Object({ path: Type.String({ minLength: 1 }) }, closed)),
     copy: Type.Object(
       {
-        lanes: Type.Integer({ minimum: 2, maximum: 16, default: 2, description: 'Workers, each with its key ranges.' }),
-        chunkRows: Type.Integer({ minimum: 1, maximum: 50000, default: 2000, description: 'Rows a chunk copies.' }),
-        rowsPerSecond: Type.Optional(Type.Integer({ minimum: 1, description: 'Upper limit of the copy; none when absent.' })),
+        lanes: Type.Integer({
+          minimum: 2,
+          maximum: 16,
+          default: 2,
+          description: 'Workers, each with its key ranges.',
+        }),
+        chunkRows: Type.Integer({
+          minimum: 1,
+          maximum: 50000,
+          default: 2000,
+          description: 'Rows a chunk copies.',
+        }),
+        rowsPerSecond: Type.Optional(
+          Type.Integer({ minimum: 1, description: 'Upper limit of the copy; none when absent.' }),
+        ),
         fullCompareBelow: Type.Integer({
           minimum: 0,
           default: 2_000_000,
@@ -92,7 +121,9 @@ export const MigrationFile = Type.Object(
     ),
     cutover: Type.Object(
       {
-        reads: Type.Union([Type.Literal('when-confident'), Type.Literal('operator')], { default: 'when-confident' }),
+        reads: Type.Union([Type.Literal('when-confident'), Type.Literal('operator')], {
+          default: 'when-confident',
+        }),
         writes: Type.Union([Type.Literal('auto'), Type.Literal('operator')], { default: 'operator' }),
         finish: Type.Union([Type.Literal('swap'), Type.Literal('route')], { default: 'swap' }),
         budget: duration('250ms', 'How long one attempt at the write cutover may hold writers back.'),
@@ -142,7 +173,12 @@ export async function readMigrationFile(path: string): Promise<MigrationFile> {
   try {
     document = JSON.parse(text);
   } catch (cause) {
-    throw new ForeshadowError('BAD_MIGRATION_FILE', `${path} is not JSON: ${(cause as Error).message}`, {}, { cause });
+    throw new ForeshadowError(
+      'BAD_MIGRATION_FILE',
+      `${path} is not JSON: ${(cause as Error).message}`,
+      {},
+      { cause },
+    );
   }
   return parseMigrationFile(document);
 }
@@ -150,7 +186,8 @@ export async function readMigrationFile(path: string): Promise<MigrationFile> {
 /** `'250ms'`, `'15m'`, `'1.5h'` → seconds. The schema has checked the form. */
 export function seconds(duration: string): number {
   const match = /^([0-9.]+)(ms|s|m|h|d)$/.exec(duration);
-  if (!match) throw new ForeshadowError('BAD_CONFIG', `not a duration: ${duration} (use 250ms, 30s, 15m, 4h, 1d)`);
+  if (!match)
+    throw new ForeshadowError('BAD_CONFIG', `not a duration: ${duration} (use 250ms, 30s, 15m, 4h, 1d)`);
   const unit = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86400 }[match[2] as 'ms' | 's' | 'm' | 'h' | 'd'];
   return Number(match[1]) * unit;
 }

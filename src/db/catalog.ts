@@ -38,7 +38,11 @@ export interface CatalogTable {
 }
 
 /** One relation with its columns, or null when there is none of that name. */
-export async function readTable(client: ClientBase, schema: string, name: string): Promise<CatalogTable | null> {
+export async function readTable(
+  client: ClientBase,
+  schema: string,
+  name: string,
+): Promise<CatalogTable | null> {
   const { rows } = await client.query<CatalogTable>(
     `select c.oid::int8::float8 as oid, n.nspname as schema, c.relname as name, c.relkind as kind,
             c.relpersistence as persistence, c.relispartition as "isPartition",

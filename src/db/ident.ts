@@ -18,7 +18,8 @@ export function literal(value: string): string {
 export function parseQualifiedName(text: string): { schema: string; name: string } {
   const part = '"(?:[^"]|"")+"|[\\p{L}_][\\p{L}\\p{N}_$]*';
   const match = new RegExp(`^(?:(${part})\\.)?(${part})$`, 'u').exec(text.trim());
-  if (!match) throw new ForeshadowError('BAD_MIGRATION_FILE', `not a table name: ${text} (write schema.table)`);
+  if (!match)
+    throw new ForeshadowError('BAD_MIGRATION_FILE', `not a table name: ${text} (write schema.table)`);
   const plain = (raw: string) =>
     raw.startsWith('"') ? raw.slice(1, -1).replaceAll('""', '"') : raw.toLowerCase();
   return { schema: match[1] ? plain(match[1]) : 'public', name: plain(match[2] as string) };

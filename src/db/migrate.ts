@@ -28,7 +28,10 @@ export async function requireSchema(pool: Pool): Promise<void> {
   const wanted = (await schemaFiles()).at(-1)?.version ?? 0;
   const found = await schemaVersion(pool);
   if (found < wanted) {
-    throw new ForeshadowError('NOT_INITIALISED', `our schema is at version ${found} here, and ${wanted} is needed`);
+    throw new ForeshadowError(
+      'NOT_INITIALISED',
+      `our schema is at version ${found} here, and ${wanted} is needed`,
+    );
   }
 }
 
@@ -49,6 +52,8 @@ export async function initSchema(pool: Pool): Promise<{ from: number; to: number
 
 /** The SQL that {@link initSchema} would run, for --dry-run. */
 export async function schemaSql(): Promise<string> {
-  const texts = await Promise.all((await schemaFiles()).map(({ file }) => readFile(new URL(file, folder), 'utf8')));
+  const texts = await Promise.all(
+    (await schemaFiles()).map(({ file }) => readFile(new URL(file, folder), 'utf8')),
+  );
   return texts.join('\n');
 }

@@ -33,7 +33,9 @@ const sessionSettings: Readonly<Record<string, string>> = {
 /** Settings travel with the connection's start: no round trip, and none of them can be forgotten. */
 function connectionConfig(options: PoolOptions): pg.ClientConfig {
   const settings = Object.entries(sessionSettings).map(([name, value]) => `-c ${name}=${value}`);
-  const theirs = /^postgres(ql)?:/.test(options.url) ? new URL(options.url).searchParams.get('options') : null;
+  const theirs = /^postgres(ql)?:/.test(options.url)
+    ? new URL(options.url).searchParams.get('options')
+    : null;
   const url = theirs === null ? options.url : withoutOptions(options.url);
   return {
     connectionString: url,
@@ -86,9 +88,19 @@ export async function checkReachable(pool: pg.Pool): Promise<{ versionNum: numbe
   } catch (error) {
     if (error instanceof ForeshadowError) throw error;
     const code = codeOf(error) ?? '';
-    if (isConnectionError(error) || code.startsWith('28') || code === '3D000' || (error as Error).name === 'AggregateError') {
+    if (
+      isConnectionError(error) ||
+      code.startsWith('28') ||
+      code === '3D000' ||
+      (error as Error).name === 'AggregateError'
+    ) {
       const why = (error as Error).message || code;
-      throw new ForeshadowError('DATABASE_UNREACHABLE', `cannot reach the database: ${why}`, {}, { cause: error });
+      throw new ForeshadowError(
+        'DATABASE_UNREACHABLE',
+        `cannot reach the database: ${why}`,
+        {},
+        { cause: error },
+      );
     }
     throw error;
   }

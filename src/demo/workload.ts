@@ -11,8 +11,21 @@ export type WireProtocol = 'simple' | 'extended' | 'named';
 /** What the application is about to do. Values are absolute, so that what a row holds never depends on order. */
 export type Operation =
   | { readonly kind: 'read'; readonly ids: readonly number[]; readonly protocol: WireProtocol }
-  | { readonly kind: 'update'; readonly id: number; readonly status?: OrderStatus; readonly cents?: number; readonly protocol: WireProtocol }
-  | { readonly kind: 'insert'; readonly customer: number; readonly cents: number; readonly city: string; readonly items: number; readonly gift: boolean }
+  | {
+      readonly kind: 'update';
+      readonly id: number;
+      readonly status?: OrderStatus;
+      readonly cents?: number;
+      readonly protocol: WireProtocol;
+    }
+  | {
+      readonly kind: 'insert';
+      readonly customer: number;
+      readonly cents: number;
+      readonly city: string;
+      readonly items: number;
+      readonly gift: boolean;
+    }
   | { readonly kind: 'delete'; readonly id: number };
 
 export interface WorkloadOptions {
@@ -24,18 +37,20 @@ export interface WorkloadOptions {
 }
 
 /** Shares of the statements; the rest are reads of a single order. */
-const mix = { list: 0.16, update: 0.22, insert: 0.06, delete: 0.02 } as const;
+const mix = { list: 0.2, update: 0.2, insert: 0.02, delete: 0.008 } as const;
 /** Customers live in as many time zones: each group has its own busy hour. */
 const groups = 6;
 /** How peaked a day is: at night a group does e^(−2·3) of what it does at its busy hour. */
 const peak = 3;
 /** Exponent of the popularity of customers by their distance from the centre of heat. */
-const skew = 0.75;
+const skew = 1.05;
 /** Share of all customers that the centre of heat moves past in a day. */
-const drift = 0.03;
+const drift = 0.004;
 /** How many of the newest orders are looked at and changed all the time, on average: about six seconds' worth. */
-const freshDepth = 200;
-const freshShare = 0.2;
+const freshDepth = 80;
+const freshShare = 0.15;
+/** A customer's next older order is looked at so many times as often. */
+const ageing = 0.88;
 /** Somebody opens an old order for no reason that a log could tell. */
 const strayShare = 0.04;
 
@@ -97,13 +112,21 @@ export class Workload {
     const { rng } = this;
     const cents = 100 + Math.floor(rng() ** 2 * 40_000);
     const city = cities[Math.floor(rng() * cities.length)]!;
-    return { kind: 'insert', customer: this.customer(at), cents, city, items: 1 + Math.floor(rng() * 9), gift: rng() < 0.1 };
+    return {
+      kind: 'insert',
+      customer: this.customer(at),
+      cents,
+      city,
+      items: 1 + Math.floor(rng() * 9),
+      gift: rng() < 0.1,
+    };
   }
 
   private update(at: number): Operation {
-    const id = this.rng() < 0.5 ? (this.freshOrder() ?? this.order(at)) : this.order(at);
+    const id = this.rng() < 0.3 ? (this.freshOrder() ?? this.order(at)) : this.order(at);
     const protocol = this.protocol();
-    if (this.rng() < 0.25) return { kind: 'update', id, cents: 100 + Math.floor(this.rng() ** 2 * 40_000), protocol };
+    if (this.rng() < 0.25)
+      return { kind: 'update', id, cents: 100 + Math.floor(this.rng() ** 2 * 40_000), protocol };
     const draw = this.rng();
     const status = draw < 0.4 ? 'paid' : draw < 0.8 ? 'sent' : draw < 0.95 ? 'open' : 'returned';
     return { kind: 'update', id, status, protocol };
@@ -118,9 +141,8 @@ export class Workload {
     } else if (draw < freshShare + strayShare) {
       return this.strayOrder();
     }
-    const list = this.orders[this.customer(at)  - 1]!;
-    // the newest most: each older one 0.8 times as often
-    const back = Math.floor(Math.log(1 - this.rng()) / Math.log(0.8));
+    const list = this.orders[this.customer(at) - 1]!;
+    const back = Math.floor(Math.log(1 - this.rng()) / Math.log(ageing));
     return list[Math.max(0, list.length - 1 - back)]!;
   }
 

@@ -18,10 +18,17 @@ const maxAttempts = 60;
  * name, empty, with its indexes. The catalogue is then as it was before the migration began.
  * @param grace seconds for readers of the overlay to hear of the route back to the source
  */
-export async function abort(pool: Pool, name: string, options: { clock: Clock; grace: number }): Promise<Migration> {
+export async function abort(
+  pool: Pool,
+  name: string,
+  options: { clock: Clock; grace: number },
+): Promise<Migration> {
   const migration = await getMigration(pool, name);
   if (!mayAbort(migration.status)) {
-    throw new ForeshadowError('CONFLICT', `migration ${name} is ${migration.status}; it cannot be aborted any more`);
+    throw new ForeshadowError(
+      'CONFLICT',
+      `migration ${name} is ${migration.status}; it cannot be aborted any more`,
+    );
   }
   if (migration.read_from !== 'source') {
     await transaction(pool, (client) => routeTo(client, migration.id, 'source', 'source'));
@@ -42,14 +49,18 @@ async function takeDown(client: ClientBase, migration: Migration): Promise<Migra
   const started = performance.now();
   await client.query("set local lock_timeout = '100ms'");
   // Moving first: a runner that is still at work finds the state gone, and its lanes find no row.
-  const moved = await moveStatus(client, migration, migration.status, 'ABORTED', { phase: 'none', wait_reason: null });
+  const moved = await moveStatus(client, migration, migration.status, 'ABORTED', {
+    phase: 'none',
+    wait_reason: null,
+  });
   await client.query('delete from foreshadow.lane where migration_id = $1', [migration.id]);
   const index = mappedKeyIndexName(plan);
   if (physical) {
     await client.query(`lock table ${plan.names.overlay} in access exclusive mode`);
     for (const sql of dropCaptureSql(plan)) await client.query(sql);
     await client.query(`drop view ${plan.names.overlay}`);
-    for (const sql of [...dropCaptureFunctionsSql(plan), ...dropMigrationTablesSql(plan)]) await client.query(sql);
+    for (const sql of [...dropCaptureFunctionsSql(plan), ...dropMigrationTablesSql(plan)])
+      await client.query(sql);
     await client.query(`truncate ${plan.names.target}`);
     await client.query(`alter table ${plan.names.target} set schema ${ident(physical.target.schema)}`);
     for (const carried of physical.carried) {
@@ -58,7 +69,9 @@ async function takeDown(client: ClientBase, migration: Migration): Promise<Migra
     for (const deferred of physical.deferred) {
       // A build that was under way may have left the index, valid or not.
       if (deferred.constraint) {
-        await client.query(`alter table ${plan.names.overlay} drop constraint if exists ${ident(deferred.constraint.name)}`);
+        await client.query(
+          `alter table ${plan.names.overlay} drop constraint if exists ${ident(deferred.constraint.name)}`,
+        );
       }
       await client.query(`drop index if exists ${ident(physical.target.schema, deferred.name)}`);
       for (const sql of restoreIndexSql(deferred, physical.target)) await client.query(sql);
@@ -66,7 +79,9 @@ async function takeDown(client: ClientBase, migration: Migration): Promise<Migra
   }
   if (index) {
     const source = physical?.source.schema ?? plan.names.source.split('.')[0];
-    await client.query(`drop index if exists ${physical ? ident(physical.source.schema, index) : `${source}.${ident(index)}`}`);
+    await client.query(
+      `drop index if exists ${physical ? ident(physical.source.schema, index) : `${source}.${ident(index)}`}`,
+    );
   }
   await recordEvent(client, migration.id, 'lock', {
     kind: 'abort',
@@ -88,10 +103,15 @@ export async function uninstall(
   const present = await pool.query("select to_regnamespace('foreshadow') is not null as present");
   if (!present.rows[0]?.present) return { aborted: [], dropped: [] };
   const { rows } = await pool.query<Migration>('select * from foreshadow.migration_status order by id');
-  const old = rows.filter((migration) => migration.status === 'COMPLETED' && migration.definition.cutover.finish === 'swap');
+  const old = rows.filter(
+    (migration) => migration.status === 'COMPLETED' && migration.definition.cutover.finish === 'swap',
+  );
   if (old.length && !options.dropOldTables) {
     const tables = old.map((migration) => `foreshadow.${migration.physical?.source.name}_old`).join(', ');
-    throw new ForeshadowError('CONFLICT', `old tables are still kept: ${tables}; move them, or uninstall with --drop-old-tables`);
+    throw new ForeshadowError(
+      'CONFLICT',
+      `old tables are still kept: ${tables}; move them, or uninstall with --drop-old-tables`,
+    );
   }
   const aborted: string[] = [];
   for (const migration of rows.filter((each) => mayAbort(each.status))) {
@@ -99,7 +119,9 @@ export async function uninstall(
     aborted.push(migration.name);
   }
   await transaction(pool, async (client) => {
-    for (const migration of rows.filter((each) => each.status === 'COMPLETED' && each.definition.cutover.finish === 'route')) {
+    for (const migration of rows.filter(
+      (each) => each.status === 'COMPLETED' && each.definition.cutover.finish === 'route',
+    )) {
       await client.query(`drop trigger if exists foreshadow_moved on ${migration.plan.names.source}`);
     }
     await client.query('drop schema foreshadow cascade');

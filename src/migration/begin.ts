@@ -61,10 +61,15 @@ export async function beginShadowing(
   for (let attempt = 1; ; attempt++) {
     const started = performance.now();
     try {
-      return await withClient(pool, (client) => install(client, migration, options.lanes, { attempt, waited }));
+      return await withClient(pool, (client) =>
+        install(client, migration, options.lanes, { attempt, waited }),
+      );
     } catch (error) {
       if (codeOf(error) === sqlstate.duplicateTable) {
-        throw new ForeshadowError('CONFLICT', `our schema already holds a table of this name: ${(error as Error).message}`);
+        throw new ForeshadowError(
+          'CONFLICT',
+          `our schema already holds a table of this name: ${(error as Error).message}`,
+        );
       }
       if (!isRetryable(error) || attempt >= maxAttempts) throw error;
       waited += performance.now() - started;
@@ -86,7 +91,11 @@ async function install(
   await client.query('begin isolation level read committed read write');
   try {
     await client.query(`set local lock_timeout = ${lockTimeout}`);
-    const deferred = await findDeferred(client, plan, plan.targetKey.map((column) => column.name));
+    const deferred = await findDeferred(
+      client,
+      plan,
+      plan.targetKey.map((column) => column.name),
+    );
     const carried = await findCarried(client, plan);
     for (const index of deferred) for (const sql of deferIndexSql(index, target)) await client.query(sql);
     await client.query(`alter table ${plan.names.overlay} set schema foreshadow`);
@@ -115,7 +124,9 @@ async function install(
       },
       mappedKeyIndex: mappedKeyIndexName(plan),
     };
-    const overlay = await client.query<{ oid: number }>('select $1::regclass::oid::int8::float8 as oid', [plan.names.overlay]);
+    const overlay = await client.query<{ oid: number }>('select $1::regclass::oid::int8::float8 as oid', [
+      plan.names.overlay,
+    ]);
     const moved = await moveStatus(client, migration, 'PLANNED', 'SHADOWING', {
       physical,
       overlay_oid: overlay.rows[0]?.oid,
@@ -138,9 +149,14 @@ async function install(
 
 const round = (ms: number) => Math.round(ms * 100) / 100;
 
-export async function columnList(client: ClientBase, table: { schema: string; name: string }): Promise<string[]> {
+export async function columnList(
+  client: ClientBase,
+  table: { schema: string; name: string },
+): Promise<string[]> {
   const found = await readTable(client, table.schema, table.name);
-  return (found?.columns ?? []).map((column) => `${column.name} ${column.type}${column.notNull ? ' not null' : ''}`);
+  return (found?.columns ?? []).map(
+    (column) => `${column.name} ${column.type}${column.notNull ? ' not null' : ''}`,
+  );
 }
 
 /** Whoever may read S or T may read the overlay, which stands where T stood. */

@@ -7,7 +7,11 @@ import type { CarriedIndex, DeferredIndex } from './status.store.ts';
  * Unique indexes of T beside its key. While lanes refresh in single statements, two rows that swap a unique value would
  * collide, so these wait until the copy is complete; meanwhile a non-unique twin serves lookups.
  */
-export async function findDeferred(client: ClientBase, plan: TablePlan, key: readonly string[]): Promise<DeferredIndex[]> {
+export async function findDeferred(
+  client: ClientBase,
+  plan: TablePlan,
+  key: readonly string[],
+): Promise<DeferredIndex[]> {
   const { rows } = await client.query<{
     name: string;
     definition: string;
@@ -28,7 +32,9 @@ export async function findDeferred(client: ClientBase, plan: TablePlan, key: rea
     [plan.targetOid],
   );
   // Keep the index that ON CONFLICT (key) needs; it is the one preflight chose: the first on these columns.
-  const kept = rows.findIndex((row) => row.columns?.join('\0') === key.join('\0') && !row.constraint?.deferrable);
+  const kept = rows.findIndex(
+    (row) => row.columns?.join('\0') === key.join('\0') && !row.constraint?.deferrable,
+  );
   return rows
     .filter((_, i) => i !== kept)
     .map(({ name, definition, constraint, comment }, i) => ({
@@ -55,11 +61,17 @@ export function restoreIndexSql(index: DeferredIndex, target: { schema: string; 
   const table = ident(target.schema, target.name);
   const statements = index.twin ? [`drop index if exists ${ident(target.schema, index.twin)}`] : [];
   if (index.constraint) {
-    statements.push(`alter table ${table} add constraint ${ident(index.constraint.name)} ${index.constraint.definition}`);
-    if (index.comment) statements.push(`comment on constraint ${ident(index.constraint.name)} on ${table} is ${literal(index.comment)}`);
+    statements.push(
+      `alter table ${table} add constraint ${ident(index.constraint.name)} ${index.constraint.definition}`,
+    );
+    if (index.comment)
+      statements.push(
+        `comment on constraint ${ident(index.constraint.name)} on ${table} is ${literal(index.comment)}`,
+      );
   } else {
     statements.push(index.definition);
-    if (index.comment) statements.push(`comment on index ${ident(target.schema, index.name)} is ${literal(index.comment)}`);
+    if (index.comment)
+      statements.push(`comment on index ${ident(target.schema, index.name)} is ${literal(index.comment)}`);
   }
   return statements;
 }

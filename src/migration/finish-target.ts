@@ -23,7 +23,9 @@ export async function finishTarget(
 ): Promise<void> {
   const { plan } = migration;
   const physical = physicalOf(migration);
-  const unique = physical.deferred.length > 0 || physical.carried.some((index) => index.definition.startsWith('create unique'));
+  const unique =
+    physical.deferred.length > 0 ||
+    physical.carried.some((index) => index.definition.startsWith('create unique'));
   // From the first unique index on, lanes must not refresh in single statements.
   if (unique) await transaction(pool, (client) => setLaneMode(client, plan, 'UNIQUE'));
   for (const index of physical.deferred) {
@@ -63,7 +65,13 @@ export async function settleTarget(pool: Pool, migration: Migration, clock: Cloc
 }
 
 /** CREATE INDEX CONCURRENTLY, repeated when rows on the move collided, stopped when the data itself does. */
-async function buildIndex(pool: Pool, migration: Migration, name: string, definition: string, clock: Clock): Promise<void> {
+async function buildIndex(
+  pool: Pool,
+  migration: Migration,
+  name: string,
+  definition: string,
+  clock: Clock,
+): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     const found = await pool.query<{ valid: boolean }>(
       'select x.indisvalid as valid from pg_index x where x.indexrelid = to_regclass($1)',
@@ -75,7 +83,8 @@ async function buildIndex(pool: Pool, migration: Migration, name: string, defini
       await withClient(pool, (client) => client.query(definition));
       return;
     } catch (error) {
-      if (codeOf(error) === sqlstate.uniqueViolation) await requireUnique(pool, migration, name, definition, error);
+      if (codeOf(error) === sqlstate.uniqueViolation)
+        await requireUnique(pool, migration, name, definition, error);
       else if (!isRetryable(error)) throw error;
       if (attempt >= maxAttempts) throw error;
       await clock.sleep(100 * attempt);
@@ -83,7 +92,12 @@ async function buildIndex(pool: Pool, migration: Migration, name: string, defini
   }
 }
 
-async function buildDeferred(pool: Pool, migration: Migration, index: DeferredIndex, clock: Clock): Promise<void> {
+async function buildDeferred(
+  pool: Pool,
+  migration: Migration,
+  index: DeferredIndex,
+  clock: Clock,
+): Promise<void> {
   const { plan } = migration;
   const body = index.definition.slice(index.definition.indexOf(' USING '));
   const present = await pool.query('select 1 from pg_constraint where conrelid = $1 and conname = $2', [
@@ -104,7 +118,10 @@ async function buildDeferred(pool: Pool, migration: Migration, index: DeferredIn
     statements.push(
       `alter table ${plan.names.target} add constraint ${ident(index.constraint.name)} ${kind} using index ${ident(index.name)}${deferrable}`,
     );
-    if (index.comment) statements.push(`comment on constraint ${ident(index.constraint.name)} on ${plan.names.target} is ${literal(index.comment)}`);
+    if (index.comment)
+      statements.push(
+        `comment on constraint ${ident(index.constraint.name)} on ${plan.names.target} is ${literal(index.comment)}`,
+      );
   } else if (index.comment) {
     statements.push(`comment on index ${ident(schema, index.name)} is ${literal(index.comment)}`);
   }
@@ -129,18 +146,37 @@ async function briefly(pool: Pool, clock: Clock, sql: string): Promise<void> {
 }
 
 /** Did f(S) itself break the index, or was it only rows on the move? @throws ForeshadowError UNIQUE_VIOLATED */
-async function requireUnique(pool: Pool, migration: Migration, name: string, definition: string, cause: unknown): Promise<void> {
+async function requireUnique(
+  pool: Pool,
+  migration: Migration,
+  name: string,
+  definition: string,
+  cause: unknown,
+): Promise<void> {
   const { plan } = migration;
   const columns = /\(([^()]+)\)/.exec(definition.slice(definition.indexOf(' USING ')))?.[1];
-  const plain = columns?.split(', ').every((column) => plan.columns.some((c) => c.name === column || ident(c.name) === column));
+  const plain = columns
+    ?.split(', ')
+    .every((column) => plan.columns.some((c) => c.name === column || ident(c.name) === column));
   if (!columns || !plain || / where /i.test(definition)) return; // an expression or partial index: only trying again can tell
   const key = plan.targetKey.map((column) => `f.${ident(column.name)}::text`).join(` || ',' || `);
-  const notNull = columns.split(', ').map((column) => `f.${column} is not null`).join(' and ');
+  const notNull = columns
+    .split(', ')
+    .map((column) => `f.${column} is not null`)
+    .join(' and ');
   const { rows } = await pool.query<{ keys: string[] }>(
     `select (array_agg(${key}))[1:10] as keys from (select ${rowMapAsRow(plan)} from ${plan.names.source} s) f
-      where ${notNull} group by ${columns.split(', ').map((column) => `f.${column}`).join(', ')} having count(*) > 1 limit 5`,
+      where ${notNull} group by ${columns
+        .split(', ')
+        .map((column) => `f.${column}`)
+        .join(', ')} having count(*) > 1 limit 5`,
   );
   if (!rows.length) return;
   const list = rows.map((row) => `{${row.keys.join(' | ')}}`).join(', ');
-  throw new ForeshadowError('UNIQUE_VIOLATED', `rows of the source break the target's unique index ${name}: ${list}`, { index: name, keys: rows.map((row) => row.keys) }, { cause });
+  throw new ForeshadowError(
+    'UNIQUE_VIOLATED',
+    `rows of the source break the target's unique index ${name}: ${list}`,
+    { index: name, keys: rows.map((row) => row.keys) },
+    { cause },
+  );
 }

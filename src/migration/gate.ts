@@ -33,16 +33,22 @@ export function triggerMigration(input: GateInput): Gate {
   for (const reason of report?.reasons ?? []) reasons.push(`${reason.message}; ${reason.clear}`);
   if (!input.filled) reasons.push('the random remainder is still being filled; wait for the lanes');
   if (wanted > 0 && present < completenessNeeded * wanted) {
-    reasons.push(`${present} of ${wanted} wanted rows are in the shadow; wait for the lanes to admit the rest`);
+    reasons.push(
+      `${present} of ${wanted} wanted rows are in the shadow; wait for the lanes to admit the rest`,
+    );
   }
   if (input.backlog > mostBacklog) {
     reasons.push(`${input.backlog} changes wait for the lanes; they must fall below ${mostBacklog}`);
   }
   if (input.lagSeconds > mostLagSeconds) {
-    reasons.push(`changes reach the shadow ${input.lagSeconds.toFixed(1)} s late; it must be below ${mostLagSeconds} s`);
+    reasons.push(
+      `changes reach the shadow ${input.lagSeconds.toFixed(1)} s late; it must be below ${mostLagSeconds} s`,
+    );
   }
   if (report?.holds && input.inARow < input.needed) {
-    reasons.push(`confident in ${input.inARow} of ${input.needed} evaluations in a row; wait for the next one`);
+    reasons.push(
+      `confident in ${input.inARow} of ${input.needed} evaluations in a row; wait for the next one`,
+    );
   }
   return { open: reasons.length === 0, reasons };
 }

@@ -12,8 +12,16 @@ const scannedRows = 2_000_000;
  * Cuts the key space into ranges of about equal size, both ends open, in S's own order, and deals neighbouring ranges
  * to lanes so that each lane answers for one run of keys.
  */
-export async function createRanges(client: ClientBase, plan: TablePlan, lanes: number, rows: number): Promise<number> {
-  const perLane = Math.max(1, Math.min(Math.floor(maxRanges / lanes), Math.ceil(rows / rowsPerRange / lanes)));
+export async function createRanges(
+  client: ClientBase,
+  plan: TablePlan,
+  lanes: number,
+  rows: number,
+): Promise<number> {
+  const perLane = Math.max(
+    1,
+    Math.min(Math.floor(maxRanges / lanes), Math.ceil(rows / rowsPerRange / lanes)),
+  );
   const wanted = perLane * lanes;
   const percent = Math.max(0.01, (100 * 200_000) / Math.max(1, rows));
   const sample = rows > scannedRows ? `tablesample system (${percent.toFixed(4)})` : '';

@@ -12,7 +12,11 @@ export interface DeferredIndex {
   readonly name: string;
   readonly definition: string;
   /** present when a constraint owns the index */
-  readonly constraint: { readonly name: string; readonly definition: string; readonly deferrable: boolean } | null;
+  readonly constraint: {
+    readonly name: string;
+    readonly definition: string;
+    readonly deferrable: boolean;
+  } | null;
   readonly comment: string | null;
   /** the non-unique index that serves lookups meanwhile; null where there cannot be one */
   readonly twin: string | null;
@@ -54,7 +58,10 @@ export interface Migration {
 }
 
 export async function findMigration(db: Pool | ClientBase, name: string): Promise<Migration | null> {
-  const { rows } = await (db as Pool).query<Migration>('select * from foreshadow.migration_status where name = $1', [name]);
+  const { rows } = await (db as Pool).query<Migration>(
+    'select * from foreshadow.migration_status where name = $1',
+    [name],
+  );
   return rows[0] ?? null;
 }
 
@@ -90,7 +97,12 @@ export async function insertMigration(
     return rows[0] as Migration;
   } catch (error) {
     if (codeOf(error) !== sqlstate.uniqueViolation) throw error;
-    throw new ForeshadowError('CONFLICT', `a migration called ${file.name} exists already`, {}, { cause: error });
+    throw new ForeshadowError(
+      'CONFLICT',
+      `a migration called ${file.name} exists already`,
+      {},
+      { cause: error },
+    );
   }
 }
 
@@ -109,10 +121,10 @@ function assignments(columns: StatusColumns, first: number): { sql: string; valu
 /** Updates the row without moving the state. Column names come from our code only. */
 export async function updateStatus(db: Pool | ClientBase, id: number, columns: StatusColumns): Promise<void> {
   const { sql, values } = assignments(columns, 2);
-  await (db as Pool).query(`update foreshadow.migration_status set updated_at = clock_timestamp()${sql} where id = $1`, [
-    id,
-    ...values,
-  ]);
+  await (db as Pool).query(
+    `update foreshadow.migration_status set updated_at = clock_timestamp()${sql} where id = $1`,
+    [id, ...values],
+  );
 }
 
 /**
@@ -139,12 +151,21 @@ export async function moveStatus(
      select * from moved`,
     [migration.id, from, to, ...values],
   );
-  if (!rows[0]) throw new ForeshadowError('CONFLICT', `migration ${migration.name} is no longer ${from}; somebody else moved it`);
+  if (!rows[0])
+    throw new ForeshadowError(
+      'CONFLICT',
+      `migration ${migration.name} is no longer ${from}; somebody else moved it`,
+    );
   return rows[0];
 }
 
 /** Changes which table the application should use; subscribers of foreshadow_route are told at commit. */
-export async function routeTo(client: ClientBase, id: number, readFrom: RouteTo, writeTo: 'source' | 'target'): Promise<void> {
+export async function routeTo(
+  client: ClientBase,
+  id: number,
+  readFrom: RouteTo,
+  writeTo: 'source' | 'target',
+): Promise<void> {
   await client.query(
     `with routed as (
        update foreshadow.migration_status set read_from = $2, write_to = $3, epoch = epoch + 1 where id = $1 returning name, epoch)
@@ -153,12 +174,16 @@ export async function routeTo(client: ClientBase, id: number, readFrom: RouteTo,
   );
 }
 
-export async function recordEvent(db: Pool | ClientBase, id: number, kind: string, detail: Record<string, unknown>): Promise<void> {
-  await (db as Pool).query('insert into foreshadow.migration_event (migration_id, kind, detail) values ($1, $2, $3)', [
-    id,
-    kind,
-    JSON.stringify(detail),
-  ]);
+export async function recordEvent(
+  db: Pool | ClientBase,
+  id: number,
+  kind: string,
+  detail: Record<string, unknown>,
+): Promise<void> {
+  await (db as Pool).query(
+    'insert into foreshadow.migration_event (migration_id, kind, detail) values ($1, $2, $3)',
+    [id, kind, JSON.stringify(detail)],
+  );
 }
 
 /** One lock that we took on the application's tables: how long we waited, how long others could have waited for us. */

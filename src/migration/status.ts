@@ -23,8 +23,21 @@ export interface StatusDocument {
   };
   readonly migration_confidence_level: number | null;
   readonly confidence:
-    | (Pick<ConfidenceReport, 'level' | 'lower' | 'upper' | 'threshold' | 'similarity_score' | 'change_rate_factor' | 'effective_sample_size' | 'defects'> & {
-        readonly fields: readonly Pick<ConfidenceReport['fields'][number], 'name' | 'kind' | 'similarity' | 'lower' | 'noise' | 'weight' | 'checked'>[];
+    | (Pick<
+        ConfidenceReport,
+        | 'level'
+        | 'lower'
+        | 'upper'
+        | 'threshold'
+        | 'similarity_score'
+        | 'change_rate_factor'
+        | 'effective_sample_size'
+        | 'defects'
+      > & {
+        readonly fields: readonly Pick<
+          ConfidenceReport['fields'][number],
+          'name' | 'kind' | 'similarity' | 'lower' | 'noise' | 'weight' | 'checked'
+        >[];
         readonly notes: readonly string[];
       })
     | null;
@@ -83,7 +96,36 @@ export async function describeMigration(pool: Pool, name: string): Promise<Statu
 }
 
 function confidenceDocument(report: ConfidenceReport): NonNullable<StatusDocument['confidence']> {
-  const { level, lower, upper, threshold, similarity_score, change_rate_factor, effective_sample_size, defects, notes } = report;
-  const fields = report.fields.map(({ name, kind, similarity, lower: low, noise, weight, checked }) => ({ name, kind, similarity, lower: low, noise, weight, checked }));
-  return { level, lower, upper, threshold, similarity_score, change_rate_factor, effective_sample_size, fields, defects, notes };
+  const {
+    level,
+    lower,
+    upper,
+    threshold,
+    similarity_score,
+    change_rate_factor,
+    effective_sample_size,
+    defects,
+    notes,
+  } = report;
+  const fields = report.fields.map(({ name, kind, similarity, lower: low, noise, weight, checked }) => ({
+    name,
+    kind,
+    similarity,
+    lower: low,
+    noise,
+    weight,
+    checked,
+  }));
+  return {
+    level,
+    lower,
+    upper,
+    threshold,
+    similarity_score,
+    change_rate_factor,
+    effective_sample_size,
+    fields,
+    defects,
+    notes,
+  };
 }

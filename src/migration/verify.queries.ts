@@ -2,7 +2,14 @@ import type { ClientBase } from 'pg';
 import type { TablePlan } from '../core/plan.ts';
 import { ident } from '../db/ident.ts';
 import { mappedRowsSql } from '../shadow/overlay.ts';
-import { type KeyBounds, mappedMatches, rowsMatch, sourceKey, targetMatches, withinBounds } from '../sync/fragments.ts';
+import {
+  type KeyBounds,
+  mappedMatches,
+  rowsMatch,
+  sourceKey,
+  targetMatches,
+  withinBounds,
+} from '../sync/fragments.ts';
 
 /** Differences between T and f(S), keys with pending log rows left out. Keys are texts, at most `named` of each kind. */
 export interface Comparison {
@@ -22,14 +29,27 @@ const targetKeyText = (plan: TablePlan, alias: string) =>
  * f(S) within bounds against T, by key: rows T lacks and rows that differ. One statement, one snapshot; rows are
  * compared by image, so 1.0 and 1.00, NULL and '' are told apart.
  */
-export async function compareSource(client: ClientBase, plan: TablePlan, bounds: KeyBounds): Promise<Comparison> {
+export async function compareSource(
+  client: ClientBase,
+  plan: TablePlan,
+  bounds: KeyBounds,
+): Promise<Comparison> {
   const { target, keyLog } = plan.names;
   const within = withinBounds(plan, sourceKey(plan), bounds, 1);
-  const row = (alias: string) => `row(${plan.targetOrder.map((name) => `${alias}.${ident(name)}`).join(', ')})`;
-  const same = plan.targetKey.map((column) => `t.${ident(column.name)} = m.${ident(column.name)}`).join(' and ');
+  const row = (alias: string) =>
+    `row(${plan.targetOrder.map((name) => `${alias}.${ident(name)}`).join(', ')})`;
+  const same = plan.targetKey
+    .map((column) => `t.${ident(column.name)} = m.${ident(column.name)}`)
+    .join(' and ');
   const clean = `not exists (select 1 from ${keyLog} l where ${mappedMatches(plan, 'l')})`;
   const first = ident(plan.targetKey[0]?.name ?? '');
-  const { rows } = await client.query<{ missing: string; different: string; compared: string; m: string[] | null; d: string[] | null }>(
+  const { rows } = await client.query<{
+    missing: string;
+    different: string;
+    compared: string;
+    m: string[] | null;
+    d: string[] | null;
+  }>(
     `with m as (${mappedRowsSql(plan, `${within.sql} and ${clean}`)}),
      pair as (
        select ${targetKeyText(plan, 'm')} as key, t.${first} is null as missing,
@@ -59,8 +79,15 @@ export async function compareTarget(
 ): Promise<{ extra: number; keys: string[]; next: string[] | null }> {
   const { target, keyLog, source } = plan.names;
   const columns = plan.targetKey.map((column) => `t.${ident(column.name)}`).join(', ');
-  const past = after ? `(${columns}) > (${plan.targetKey.map((column, i) => `$${i + 2}::${column.type}`).join(', ')})` : 'true';
-  const { rows } = await client.query<{ extra: string; keys: string[] | null; n: string; last: string[] | null }>(
+  const past = after
+    ? `(${columns}) > (${plan.targetKey.map((column, i) => `$${i + 2}::${column.type}`).join(', ')})`
+    : 'true';
+  const { rows } = await client.query<{
+    extra: string;
+    keys: string[] | null;
+    n: string;
+    last: string[] | null;
+  }>(
     `with t as materialized (select t.* from ${target} t where ${past} order by ${columns} limit $1),
      stray as (
        select ${targetKeyText(plan, 't')} as key from t
@@ -73,7 +100,11 @@ export async function compareTarget(
     [limit, ...(after ?? [])],
   );
   const found = rows[0] as (typeof rows)[0];
-  return { extra: Number(found.extra), keys: found.keys ?? [], next: Number(found.n) < limit ? null : found.last };
+  return {
+    extra: Number(found.extra),
+    keys: found.keys ?? [],
+    next: Number(found.n) < limit ? null : found.last,
+  };
 }
 
 /** Marks the rows of S within bounds whose image in T is missing or different, so that a lane copies them anew. */
@@ -82,7 +113,10 @@ export async function redirty(client: ClientBase, plan: TablePlan, bounds: KeyBo
   const within = withinBounds(plan, sourceKey(plan), bounds, 1);
   const k = plan.sourceKey.map((column) => `s.${ident(column.name)}`).join(', ');
   const m = plan.targetKey.map((column) => column.value).join(', ');
-  const columns = [...plan.sourceKey.map((_, i) => `k${i + 1}`), ...plan.targetKey.map((_, i) => `m${i + 1}`)].join(', ');
+  const columns = [
+    ...plan.sourceKey.map((_, i) => `k${i + 1}`),
+    ...plan.targetKey.map((_, i) => `m${i + 1}`),
+  ].join(', ');
   const values = plan.columns.map((column) => column.value).join(', ');
   const held = plan.columns.map((column) => `t.${ident(column.name)}`).join(', ');
   const { rowCount } = await client.query(

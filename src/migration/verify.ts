@@ -36,24 +36,47 @@ function merged(ranges: readonly KeyBounds[], into: number): KeyBounds[] {
 export async function verify(
   pool: Pool,
   plan: TablePlan,
-  options: { snapshots: number; clock: Clock; signal?: AbortSignal; repair: boolean; onProgress?: (share: number) => void },
+  options: {
+    snapshots: number;
+    clock: Clock;
+    signal?: AbortSignal;
+    repair: boolean;
+    onProgress?: (share: number) => void;
+  },
 ): Promise<Verification> {
   const ranges = merged(await sourceRanges(pool, plan), options.snapshots);
-  const total: Comparison = { missing: 0, extra: 0, different: 0, compared: 0, keys: { missing: [], extra: [], different: [] } };
+  const total: Comparison = {
+    missing: 0,
+    extra: 0,
+    different: 0,
+    compared: 0,
+    keys: { missing: [], extra: [], different: [] },
+  };
   let repairs = 0;
   for (const [i, bounds] of ranges.entries()) {
     let found = await withClient(pool, (client) => compareSource(client, plan, bounds));
     for (let round = 0; options.repair && round < rounds && found.missing + found.different > 0; round++) {
       repairs += await withClient(pool, (client) => redirty(client, plan, bounds));
       while ((await backlog(pool, plan)) > 0) await options.clock.sleep(20, options.signal);
-      found = { ...(await withClient(pool, (client) => compareSource(client, plan, bounds))), compared: found.compared };
+      found = {
+        ...(await withClient(pool, (client) => compareSource(client, plan, bounds))),
+        compared: found.compared,
+      };
     }
     add(total, found);
     options.onProgress?.((i + 1) / ranges.length / 2);
   }
   for (let after: string[] | null = null; ; ) {
-    const run: Awaited<ReturnType<typeof compareTarget>> = await withClient(pool, (client) => compareTarget(client, plan, after, targetRun));
-    add(total, { missing: 0, different: 0, compared: 0, extra: run.extra, keys: { missing: [], different: [], extra: run.keys } });
+    const run: Awaited<ReturnType<typeof compareTarget>> = await withClient(pool, (client) =>
+      compareTarget(client, plan, after, targetRun),
+    );
+    add(total, {
+      missing: 0,
+      different: 0,
+      compared: 0,
+      extra: run.extra,
+      keys: { missing: [], different: [], extra: run.keys },
+    });
     if (!run.next) break;
     after = run.next;
     options.signal?.throwIfAborted();

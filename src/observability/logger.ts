@@ -6,7 +6,10 @@ export function createLogger(level: LogLevel): Logger {
   return pino(
     {
       level,
-      redact: { paths: ['databaseUrl', 'url', 'connectionString', '*.password', '*.connectionString'], censor: '(hidden)' },
+      redact: {
+        paths: ['databaseUrl', 'url', 'connectionString', '*.password', '*.connectionString'],
+        censor: '(hidden)',
+      },
       base: undefined,
     },
     pino.destination({ dest: 2, sync: true }),

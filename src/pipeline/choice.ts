@@ -1,6 +1,6 @@
 import { seconds } from '../config/migration-file.ts';
-import { hashUnit } from '../core/rng.ts';
 import type { Context } from '../context.ts';
+import { hashUnit } from '../core/rng.ts';
 import type { FeatureEngine } from '../features/engine.ts';
 import type { Migration } from '../migration/status.store.ts';
 import { updateStatus } from '../migration/status.store.ts';
@@ -52,7 +52,12 @@ export async function signalsNow(
   for (let i = 0; i < keys.length; i++) {
     if (deleted.has(keys[i]!)) predictive[i] = frequency[i] = change[i] = 0;
   }
-  return { keys, predictive: predictive.slice(0, keys.length), frequency: frequency.slice(0, keys.length), change: change.slice(0, keys.length) };
+  return {
+    keys,
+    predictive: predictive.slice(0, keys.length),
+    frequency: frequency.slice(0, keys.length),
+    change: change.slice(0, keys.length),
+  };
 }
 
 export interface Choice {
@@ -79,9 +84,24 @@ export async function chooseShadow(
   const stored = await storedMembers(ctx.pool, plan, 'certain');
   const incumbents = incumbentsOf(stored.map(({ id, stratum }) => ({ key: id, stratum })));
   const since = sampling.chosen_at ?? 0;
-  const fresh = stored.filter((member) => member.stratum === 'new' && member.since > since).map((member) => member.id);
-  const choice = chooseCertainSet({ ...signals, n, weights, incumbents, fresh, churnLimit: Math.ceil(n / 2), seed });
-  const { pi0 } = randomRate({ N, nA: choice.certain.size, target: choice.randomTarget, ...(sampling.pi0 === undefined ? {} : { pi0: sampling.pi0 }) });
+  const fresh = stored
+    .filter((member) => member.stratum === 'new' && member.since > since)
+    .map((member) => member.id);
+  const choice = chooseCertainSet({
+    ...signals,
+    n,
+    weights,
+    incumbents,
+    fresh,
+    churnLimit: Math.ceil(n / 2),
+    seed,
+  });
+  const { pi0 } = randomRate({
+    N,
+    nA: choice.certain.size,
+    target: choice.randomTarget,
+    ...(sampling.pi0 === undefined ? {} : { pi0: sampling.pi0 }),
+  });
 
   // The rate first: rows inserted from now on are judged by it in the lanes, rows of before are found by the fill.
   const room = Math.ceil((n * (1 - weights.random) * 0.25) / definition.copy.lanes);
@@ -89,14 +109,26 @@ export async function chooseShadow(
   await wantCertain(ctx.pool, plan, choice.certain);
   await judgeByChance(ctx.pool, plan, choice.leaving, pi0);
   if (sampling.pi0 !== undefined && pi0 < sampling.pi0) await lowerRandom(ctx.pool, plan, pi0);
-  const check = certifiable({ N, n, random: choice.randomTarget / n, threshold: definition.confidence.threshold });
+  const check = certifiable({
+    N,
+    n,
+    random: choice.randomTarget / n,
+    threshold: definition.confidence.threshold,
+  });
   const notes = [...choice.notes, ...(check.ok ? [] : [check.message])];
   const filled = Math.min(sampling.filled ?? 0, pi0);
-  await updateStatus(ctx.pool, migration.id, { sampling: { pi0, filled, chosen_at: at, notes } satisfies Sampling });
+  await updateStatus(ctx.pool, migration.id, {
+    sampling: { pi0, filled, chosen_at: at, notes } satisfies Sampling,
+  });
   const counts = await shadowCounts(ctx.pool, plan);
   const budget = Math.max(1, Math.round(counts.wanted));
   const members = new Set([...choice.certain.keys()]);
-  return { at, budget, signals, sets: rivalSets(observation, migration, at, budget, N, { size: budget, has: (key) => members.has(key) }) };
+  return {
+    at,
+    budget,
+    signals,
+    sets: rivalSets(observation, migration, at, budget, N, { size: budget, has: (key) => members.has(key) }),
+  };
 }
 
 /** Every rival chooses from the same log, at the same time, the same number of rows. */
@@ -110,7 +142,8 @@ export function rivalSets(
 ): Map<Rival, Selection> {
   const { engine } = observation;
   const { seed } = migration.definition.shadow;
-  const top = (scores: Float64Array): Selection => chooseTop(engine.keys().slice(0, scores.length), scores, budget, seed);
+  const top = (scores: Float64Array): Selection =>
+    chooseTop(engine.keys().slice(0, scores.length), scores, budget, seed);
   const random: Selection = { size: budget, has: (key) => hashUnit(key, seed + 1) < budget / N };
   return new Map<Rival, Selection>([
     ['shadow', shadow],
@@ -140,7 +173,12 @@ export async function fillRandom(ctx: Context, migration: Migration): Promise<vo
 /** Orders the copy: the hottest range first, by the same blend that fills the shadow. */
 export async function heatRanges(ctx: Context, migration: Migration, signals: Signals): Promise<void> {
   const u = Float64Array.from(signals.keys, (key) => hashUnit(key, migration.definition.shadow.seed));
-  await setRangeHeat(ctx.pool, migration.plan, signals.keys, priorities(signals, u, migration.definition.shadow.weights));
+  await setRangeHeat(
+    ctx.pool,
+    migration.plan,
+    signals.keys,
+    priorities(signals, u, migration.definition.shadow.weights),
+  );
 }
 
 export const chooseEvery = (migration: Migration) => seconds(migration.definition.predict.every);

@@ -1,6 +1,6 @@
 import { seconds } from '../config/migration-file.ts';
-import { ForeshadowError } from '../core/errors.ts';
 import type { Context } from '../context.ts';
+import { ForeshadowError } from '../core/errors.ts';
 import { type Migration, recordEvent, updateStatus } from '../migration/status.store.ts';
 import { listVersions, loadModel, type Predictor, saveModel, trainModel } from '../model/index.ts';
 import type { Observation } from './observation.ts';
@@ -9,7 +9,11 @@ import type { Observation } from './observation.ts';
 export const fewestAccesses = 1000;
 
 /** Trains on everything seen so far, saves the model under the migration's name, and takes it into use. */
-export async function learn(ctx: Context, migration: Migration, observation: Observation): Promise<Predictor | null> {
+export async function learn(
+  ctx: Context,
+  migration: Migration,
+  observation: Observation,
+): Promise<Predictor | null> {
   const { predict, shadow } = migration.definition;
   if (observation.accesses.length < fewestAccesses) {
     const reason = `${observation.accesses.length} accesses seen, ${fewestAccesses} needed to train; the shadow follows recent use and changes`;
@@ -28,7 +32,9 @@ export async function learn(ctx: Context, migration: Migration, observation: Obs
   });
   // What was observed while training went on must not be missing from the engine that takes over.
   const known = manifest.training.events;
-  engine.observeAll(observation.accesses.slice(known).filter((access) => access.at >= manifest.training.until));
+  engine.observeAll(
+    observation.accesses.slice(known).filter((access) => access.at >= manifest.training.until),
+  );
   observation.engine = engine;
   const saved = await saveModel(ctx.config.modelsDir, migration.name, predictor);
   const model = describeModel(migration.name, saved.version, predictor);

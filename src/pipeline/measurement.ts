@@ -1,7 +1,7 @@
 import { quantileSorted } from 'simple-statistics';
-import { seconds } from '../config/migration-file.ts';
 import { evaluate } from '../confidence/evaluate.ts';
 import type { SourceStatistics } from '../confidence/source-statistics.ts';
+import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import { withClient } from '../db/tx.ts';
 import { type Gate, triggerMigration } from '../migration/gate.ts';
@@ -73,7 +73,11 @@ export async function measure(
 }
 
 /** Milliseconds from a change to its refresh, of the latest refreshed rows; and what still waits. */
-export async function lagNow(ctx: Context, migration: Migration, lanes: Lanes): Promise<{ ms_p50: number; ms_p99: number; backlog: number }> {
+export async function lagNow(
+  ctx: Context,
+  migration: Migration,
+  lanes: Lanes,
+): Promise<{ ms_p50: number; ms_p99: number; backlog: number }> {
   const lags = [...lanes.lags].sort((a, b) => a - b);
   const at = (q: number) => (lags.length ? Math.round(quantileSorted(lags, q) * 10_000) / 10 : 0);
   return { ms_p50: at(0.5), ms_p99: at(0.99), backlog: await backlog(ctx.pool, migration.plan) };

@@ -1,5 +1,6 @@
-import { createAccessMiner, createAccessResolver, type AccessMiner } from '../access/index.ts';
+import { type AccessMiner, createAccessMiner, createAccessResolver } from '../access/index.ts';
 import { seconds } from '../config/migration-file.ts';
+import type { Context } from '../context.ts';
 import type { Access } from '../core/access.ts';
 import type { KeyId } from '../core/key.ts';
 import { FeatureEngine } from '../features/engine.ts';
@@ -7,7 +8,6 @@ import { featureSpec } from '../features/spec.ts';
 import { LogFollower, readLog } from '../logs/index.ts';
 import type { Migration } from '../migration/status.store.ts';
 import { type ChangeEvent, changesSince } from '../shadow/wanted.queries.ts';
-import type { Context } from '../context.ts';
 
 /** Accesses kept for training; the oldest half goes when it is reached. */
 const keptAccesses = 4_000_000;
@@ -32,7 +32,12 @@ export class Observation {
   #seenChanges = new Map<string, number>();
   #changesFrom = 0;
 
-  private constructor(ctx: Context, migration: Migration, miner: AccessMiner | null, follower: LogFollower | null) {
+  private constructor(
+    ctx: Context,
+    migration: Migration,
+    miner: AccessMiner | null,
+    follower: LogFollower | null,
+  ) {
     this.#ctx = ctx;
     this.#migration = migration;
     this.#miner = miner;

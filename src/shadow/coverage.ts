@@ -65,7 +65,9 @@ export class Coverage {
   report(): CoverageReport | null {
     if (this.#reads === 0) return null;
     const share = (hits: number) => hits / this.#reads;
-    const best = [...this.#counts.values()].sort((a, b) => b - a).slice(0, this.#budget + this.#admitted.size);
+    const best = [...this.#counts.values()]
+      .sort((a, b) => b - a)
+      .slice(0, this.#budget + this.#admitted.size);
     const { shadow, ...others } = this.#hits;
     return {
       window_s: this.#until - this.#chosenAt,

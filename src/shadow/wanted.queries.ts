@@ -1,9 +1,9 @@
 import type { ClientBase, Pool } from 'pg';
+import { type Key, type KeyId, keyFromId } from '../core/key.ts';
 import type { TablePlan } from '../core/plan.ts';
-import { type Key, keyFromId, type KeyId } from '../core/key.ts';
 import type { Stratum } from '../core/states.ts';
-import { codeOf } from '../db/sqlstate.ts';
 import { ident } from '../db/ident.ts';
+import { codeOf } from '../db/sqlstate.ts';
 import {
   type KeyBounds,
   mappedKeyOf,
@@ -21,7 +21,11 @@ const keyTexts = (plan: TablePlan, alias: string) =>
   `array[${plan.sourceKey.map((_, i) => `${alias}.k${i + 1}::text`).join(', ')}]`;
 
 /** `unnest($n…) as d(k1, k2 …, extra)` cast to the key's types, with its parameters. */
-function keysAsRows(plan: TablePlan, keys: readonly Key[], first: number): { sql: string; values: string[][] } {
+function keysAsRows(
+  plan: TablePlan,
+  keys: readonly Key[],
+  first: number,
+): { sql: string; values: string[][] } {
   const arrays = plan.sourceKey.map((_, i) => keys.map((key) => key[i] as string));
   const casts = plan.sourceKey.map((column, i) => `r.c${i + 1}::${column.type} as k${i + 1}`);
   const sql = `(select ${casts.join(', ')}, r.n from unnest(${arrays.map((_, i) => `$${first + i}::text[]`).join(', ')})
@@ -29,21 +33,30 @@ function keysAsRows(plan: TablePlan, keys: readonly Key[], first: number): { sql
   return { sql, values: arrays };
 }
 
-const sameKey = (plan: TablePlan, a: string, b: string) => plan.sourceKey.map((_, i) => `${a}.k${i + 1} = ${b}.k${i + 1}`).join(' and ');
-const ofSource = (plan: TablePlan, alias: string) => plan.sourceKey.map((c, i) => `s.${ident(c.name)} = ${alias}.k${i + 1}`).join(' and ');
+const sameKey = (plan: TablePlan, a: string, b: string) =>
+  plan.sourceKey.map((_, i) => `${a}.k${i + 1} = ${b}.k${i + 1}`).join(' and ');
+const ofSource = (plan: TablePlan, alias: string) =>
+  plan.sourceKey.map((c, i) => `s.${ident(c.name)} = ${alias}.k${i + 1}`).join(' and ');
 
 /**
  * Runs `body` over keys in batches. A key that a log claims but that the key's type cannot hold (a literal out of
  * range) fails its batch; the batch is halved until the culprit stands alone and is left out.
  * @returns keys left out
  */
-async function inBatches(keys: readonly KeyId[], plan: TablePlan, body: (keys: Key[], ids: readonly KeyId[]) => Promise<void>): Promise<KeyId[]> {
+async function inBatches(
+  keys: readonly KeyId[],
+  plan: TablePlan,
+  body: (keys: Key[], ids: readonly KeyId[]) => Promise<void>,
+): Promise<KeyId[]> {
   const out: KeyId[] = [];
   const todo: (readonly KeyId[])[] = [];
   for (let i = 0; i < keys.length; i += batchSize) todo.push(keys.slice(i, i + batchSize));
   for (let ids = todo.pop(); ids; ids = todo.pop()) {
     try {
-      await body(ids.map((id) => keyFromId(id, plan.sourceKey.length)), ids);
+      await body(
+        ids.map((id) => keyFromId(id, plan.sourceKey.length)),
+        ids,
+      );
     } catch (error) {
       if (!codeOf(error)?.startsWith('22')) throw error;
       if (ids.length === 1) out.push(ids[0] as KeyId);
@@ -54,7 +67,11 @@ async function inBatches(keys: readonly KeyId[], plan: TablePlan, body: (keys: K
 }
 
 /** Wants rows in the certain set. Rows that S does not have are passed over; a row that was to leave stays. */
-export async function wantCertain(pool: Pool, plan: TablePlan, certain: ReadonlyMap<KeyId, { readonly stratum: Stratum }>): Promise<void> {
+export async function wantCertain(
+  pool: Pool,
+  plan: TablePlan,
+  certain: ReadonlyMap<KeyId, { readonly stratum: Stratum }>,
+): Promise<void> {
   const { member, source } = plan.names;
   await inBatches([...certain.keys()], plan, async (keys, ids) => {
     const rows = keysAsRows(plan, keys, 2);
@@ -73,24 +90,34 @@ export async function wantCertain(pool: Pool, plan: TablePlan, certain: Readonly
 }
 
 /** Rows that left the certain set are judged by their u: below the rate they stay as random rows, else they go. */
-export async function judgeByChance(pool: Pool, plan: TablePlan, leaving: readonly KeyId[], pi0: number): Promise<void> {
+export async function judgeByChance(
+  pool: Pool,
+  plan: TablePlan,
+  leaving: readonly KeyId[],
+  pi0: number,
+): Promise<void> {
   const { member } = plan.names;
   await inBatches(leaving, plan, async (keys) => {
     const rows = keysAsRows(plan, keys, 2);
     await pool.query(
       `with d as (select * from ${rows.sql} r),
-       unwanted as (delete from ${member} m using d where ${sameKey(plan, 'm', 'd')} and m.state = 'wanted' and m.u >= $1)
-       update ${member} m set stratum = case when m.u < $1 then 'random' else m.stratum end,
-              probability = case when m.u < $1 then $1 else m.probability end,
-              state = case when m.u < $1 then m.state else 'leaving' end
-         from d where ${sameKey(plan, 'm', 'd')} and (m.u < $1 or m.state = 'present')`,
+       unwanted as (delete from ${member} m using d where ${sameKey(plan, 'm', 'd')} and m.state = 'wanted' and m.u >= $1::float8)
+       update ${member} m set stratum = case when m.u < $1::float8 then 'random' else m.stratum end,
+              probability = case when m.u < $1::float8 then $1::float8 else m.probability end,
+              state = case when m.u < $1::float8 then m.state else 'leaving' end
+         from d where ${sameKey(plan, 'm', 'd')} and (m.u < $1::float8 or m.state = 'present')`,
       [pi0, ...rows.values],
     );
   });
 }
 
 /** Sets the rate and the room for fresh rows in all lanes at once; lanes judge inserted rows by it from then on. */
-export async function setLaneSampling(client: ClientBase | Pool, plan: TablePlan, pi0: number, roomPerLane: number): Promise<void> {
+export async function setLaneSampling(
+  client: ClientBase | Pool,
+  plan: TablePlan,
+  pi0: number,
+  roomPerLane: number,
+): Promise<void> {
   await (client as Pool).query('update foreshadow.lane set pi0 = $2, new_room = $3 where migration_id = $1', [
     plan.migrationId,
     pi0,
@@ -99,13 +126,19 @@ export async function setLaneSampling(client: ClientBase | Pool, plan: TablePlan
 }
 
 /** Wants every row of one range whose permanent random number is below the rate, and that is not a member already. */
-export async function wantRandom(pool: Pool, plan: TablePlan, bounds: KeyBounds, from: number, pi0: number): Promise<number> {
+export async function wantRandom(
+  pool: Pool,
+  plan: TablePlan,
+  bounds: KeyBounds,
+  from: number,
+  pi0: number,
+): Promise<number> {
   const { member, source } = plan.names;
   const within = withinBounds(plan, sourceKey(plan), bounds, 3);
   const u = permanentRandom(plan, sourceKey(plan));
   const { rowCount } = await pool.query(
     `insert into ${member} (${ourKeyColumns(plan)}, stratum, probability, u, state, since)
-     select ${sourceKey(plan)}, ${mappedKeyValues(plan)}, 'random', $2, ${u}, 'wanted', clock_timestamp()
+     select ${sourceKey(plan)}, ${mappedKeyValues(plan)}, 'random', $2::float8, ${u}, 'wanted', clock_timestamp()
        from ${source} s where ${within.sql} and ${u} < $2 and ${u} >= $1
      on conflict do nothing`,
     [from, pi0, ...within.values],
@@ -116,9 +149,12 @@ export async function wantRandom(pool: Pool, plan: TablePlan, bounds: KeyBounds,
 /** After the rate fell: random rows at or above it go; those below it carry the new probability. */
 export async function lowerRandom(pool: Pool, plan: TablePlan, pi0: number): Promise<void> {
   const { member } = plan.names;
-  await pool.query(`delete from ${member} where stratum = 'random' and state = 'wanted' and u >= $1`, [pi0]);
   await pool.query(
-    `update ${member} set state = case when u >= $1 then 'leaving' else state end, probability = least($1, probability)
+    `delete from ${member} where stratum = 'random' and state = 'wanted' and u >= $1::float8`,
+    [pi0],
+  );
+  await pool.query(
+    `update ${member} set state = case when u >= $1::float8 then 'leaving' else state end, probability = least($1::float8, probability)
       where stratum = 'random' and state = 'present'`,
     [pi0],
   );
@@ -133,13 +169,25 @@ export interface StoredMember {
 }
 
 /** The certain set as it is stored, rows on their way out included. */
-export async function storedMembers(pool: Pool, plan: TablePlan, which: 'certain' | 'all'): Promise<StoredMember[]> {
-  const { rows } = await pool.query<{ key: string[]; stratum: Stratum; state: StoredMember['state']; since: number }>(
+export async function storedMembers(
+  pool: Pool,
+  plan: TablePlan,
+  which: 'certain' | 'all',
+): Promise<StoredMember[]> {
+  const { rows } = await pool.query<{
+    key: string[];
+    stratum: Stratum;
+    state: StoredMember['state'];
+    since: number;
+  }>(
     `select ${keyTexts(plan, 'm')} as key, m.stratum, m.state, extract(epoch from m.since)::float8 as since
        from ${plan.names.member} m where $1 or m.stratum <> 'random'`,
     [which === 'all'],
   );
-  return rows.map(({ key, ...rest }) => ({ ...rest, id: key.length === 1 ? (key[0] as string) : JSON.stringify(key) }));
+  return rows.map(({ key, ...rest }) => ({
+    ...rest,
+    id: key.length === 1 ? (key[0] as string) : JSON.stringify(key),
+  }));
 }
 
 export interface ShadowCounts {
@@ -169,22 +217,36 @@ export interface ChangeEvent {
 }
 
 /** Captured changes at or after `since`; lanes append them as they consume the key log, a little late and in no order. */
-export async function changesSince(pool: Pool, plan: TablePlan, since: number, limit: number): Promise<ChangeEvent[]> {
+export async function changesSince(
+  pool: Pool,
+  plan: TablePlan,
+  since: number,
+  limit: number,
+): Promise<ChangeEvent[]> {
   const { rows } = await pool.query<{ key: string[]; op: ChangeEvent['op']; at: number }>(
     `select ${keyTexts(plan, 'e')} as key, e.op::text as op, extract(epoch from e.at)::float8 as at
-       from ${plan.names.changeEvent} e where e.at >= to_timestamp($1) order by e.at limit $2`,
+       from ${plan.names.changeEvent} e where e.at >= to_timestamp($1::float8) order by e.at limit $2`,
     [since, limit],
   );
-  return rows.map(({ key, op, at }) => ({ id: key.length === 1 ? (key[0] as string) : JSON.stringify(key), op, at }));
+  return rows.map(({ key, op, at }) => ({
+    id: key.length === 1 ? (key[0] as string) : JSON.stringify(key),
+    op,
+    at,
+  }));
 }
 
 /** Captured changes older than `before` (seconds since the epoch) are of no use to features or change rate. */
 export async function forgetChanges(pool: Pool, plan: TablePlan, before: number): Promise<void> {
-  await pool.query(`delete from ${plan.names.changeEvent} where at < to_timestamp($1)`, [before]);
+  await pool.query(`delete from ${plan.names.changeEvent} where at < to_timestamp($1::float8)`, [before]);
 }
 
 /** Adds priorities up by range: the hottest range is copied first. Keys that the type cannot hold count for nothing. */
-export async function setRangeHeat(pool: Pool, plan: TablePlan, keys: readonly KeyId[], priority: Float64Array): Promise<void> {
+export async function setRangeHeat(
+  pool: Pool,
+  plan: TablePlan,
+  keys: readonly KeyId[],
+  priority: Float64Array,
+): Promise<void> {
   const { range } = plan.names;
   await pool.query(`update ${range} set heat = 0`);
   let at = 0;

@@ -6,7 +6,8 @@ export const captureTrigger = 'foreshadow_capture';
 export const truncateTrigger = 'foreshadow_truncate';
 
 const functionName = (plan: TablePlan, role: string) => ident('foreshadow', `${role}_${plan.migrationId}`);
-const mapFunction = (plan: TablePlan, i: number) => ident('foreshadow', `map_key_${plan.migrationId}_${i + 1}`);
+const mapFunction = (plan: TablePlan, i: number) =>
+  ident('foreshadow', `map_key_${plan.migrationId}_${i + 1}`);
 
 /** The mapped key of OLD or NEW. Bound at creation, so no search_path of a writer can change what it means. */
 function mappedKeyOf(plan: TablePlan, row: 'old' | 'new'): string {
@@ -20,8 +21,12 @@ function mappedKeyOf(plan: TablePlan, row: 'old' | 'new'): string {
  * so every name and operator is qualified instead.
  */
 export function captureFunctionsSql(plan: TablePlan): string[] {
-  const columns = [...plan.sourceKey.map((_, i) => `k${i + 1}`), ...plan.targetKey.map((_, i) => `m${i + 1}`)].join(', ');
-  const raw = (row: 'old' | 'new') => plan.sourceKey.map((column) => `${row}.${ident(column.name)}`).join(', ');
+  const columns = [
+    ...plan.sourceKey.map((_, i) => `k${i + 1}`),
+    ...plan.targetKey.map((_, i) => `m${i + 1}`),
+  ].join(', ');
+  const raw = (row: 'old' | 'new') =>
+    plan.sourceKey.map((column) => `${row}.${ident(column.name)}`).join(', ');
   const log = (row: 'old' | 'new', op: string) =>
     `insert into ${plan.names.keyLog} (${columns}, op) values (${raw(row)}, ${mappedKeyOf(plan, row)}, ${op});`;
   const equals = 'operator(pg_catalog.=)';
@@ -99,6 +104,8 @@ export function captureStampSql(sourceOid: number): string {
 }
 
 export async function readCaptureStamp(client: ClientBase, sourceOid: number): Promise<string | null> {
-  const { rows } = await client.query<{ stamp: string | null }>(`select ${captureStampSql(sourceOid)} as stamp`);
+  const { rows } = await client.query<{ stamp: string | null }>(
+    `select ${captureStampSql(sourceOid)} as stamp`,
+  );
   return rows[0]?.stamp ?? null;
 }

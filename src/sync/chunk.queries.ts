@@ -27,7 +27,11 @@ export async function nextRange(client: ClientBase, plan: TablePlan, lane: numbe
 }
 
 /** The keys that a lane answers for: from the low end of its first range to the high end of its last; null: none. */
-export async function laneBounds(client: ClientBase, plan: TablePlan, lane: number): Promise<KeyBounds | null> {
+export async function laneBounds(
+  client: ClientBase,
+  plan: TablePlan,
+  lane: number,
+): Promise<KeyBounds | null> {
   const { rows } = await client.query<{ ranges: number; low: string[] | null; high: string[] | null }>(
     `select (select count(*)::int from ${plan.names.range} r where r.lane = $1) as ranges,
             (select ${texts(plan, 'lo', 'r')} from ${plan.names.range} r where r.lane = $1 order by r.range_id limit 1) as low,
@@ -53,7 +57,9 @@ export async function copyChunk(
   const low = range.cursor ?? range.low;
   const within = withinBounds(plan, sourceKey(plan), { low, high: range.high }, 3);
   const keys = plan.sourceKey.map((column) => ident(column.name));
-  const cursor = plan.sourceKey.map((_, i) => `cur_k${i + 1} = coalesce((select k${i + 1} from last), r.cur_k${i + 1})`);
+  const cursor = plan.sourceKey.map(
+    (_, i) => `cur_k${i + 1} = coalesce((select k${i + 1} from last), r.cur_k${i + 1})`,
+  );
   const { rows } = await client.query<{ passed: number; copied: number }>({
     name: `copy_chunk_${plan.migrationId}_${low ? 'l' : ''}${range.high ? 'h' : ''}`,
     text: `with src as materialized (

@@ -18,7 +18,10 @@ export function mappedKeyOf(plan: TablePlan, alias: string): string {
 
 /** `k1, k2, m1, m2` */
 export function ourKeyColumns(plan: TablePlan): string {
-  return list([...range(plan.sourceKey.length).map((i) => `k${i}`), ...range(plan.targetKey.length).map((i) => `m${i}`)]);
+  return list([
+    ...range(plan.sourceKey.length).map((i) => `k${i}`),
+    ...range(plan.targetKey.length).map((i) => `m${i}`),
+  ]);
 }
 
 /** `s."id", s."region"` */

@@ -31,7 +31,12 @@ export function stampSql(plan: Pick<TablePlan, 'sourceOid' | 'targetOid'>): stri
  * use too), then the lane's own row, which also tells the mode. One round trip.
  * @returns null when the lane is no longer ours; the transaction is open either way
  */
-export async function fence(client: ClientBase, plan: TablePlan, lane: number, epoch: number): Promise<Fence | null> {
+export async function fence(
+  client: ClientBase,
+  plan: TablePlan,
+  lane: number,
+  epoch: number,
+): Promise<Fence | null> {
   const results = (await client.query(
     `begin isolation level read committed read write;
      lock table ${plan.names.source} in access share mode;
@@ -51,7 +56,12 @@ export async function fence(client: ClientBase, plan: TablePlan, lane: number, e
  * @param expectedEpoch take it only if nobody else has taken it since
  * @returns the new epoch; 0 when `expectedEpoch` no longer holds
  */
-export async function takeLane(client: ClientBase, migrationId: number, lane: number, expectedEpoch?: number): Promise<number> {
+export async function takeLane(
+  client: ClientBase,
+  migrationId: number,
+  lane: number,
+  expectedEpoch?: number,
+): Promise<number> {
   for (let attempt = 0; ; attempt++) {
     try {
       await client.query('begin isolation level read committed read write');
@@ -78,7 +88,10 @@ export async function takeLane(client: ClientBase, migrationId: number, lane: nu
 }
 
 /** The sessions that hold lanes of this migration right now. */
-export async function liveHolders(pool: Pool, migrationId: number): Promise<{ lane: number; pid: number; since: Date; application: string }[]> {
+export async function liveHolders(
+  pool: Pool,
+  migrationId: number,
+): Promise<{ lane: number; pid: number; since: Date; application: string }[]> {
   const { rows } = await pool.query(
     `select l.lane, a.pid, a.backend_start as since, a.application_name as application
        from foreshadow.lane l
@@ -107,7 +120,10 @@ export async function setLaneMode(client: ClientBase, plan: TablePlan, mode: Lan
 }
 
 /** Whether every range has been copied, and how many source rows were passed. */
-export async function copyProgress(client: ClientBase | Pool, plan: TablePlan): Promise<{ done: boolean; copied: number; ranges: number }> {
+export async function copyProgress(
+  client: ClientBase | Pool,
+  plan: TablePlan,
+): Promise<{ done: boolean; copied: number; ranges: number }> {
   const { rows } = await (client as Pool).query<{ done: boolean; copied: number; ranges: number }>(
     `select coalesce(bool_and(done), false) as done, coalesce(sum(copied), 0)::float8 as copied, count(*)::int as ranges
        from ${plan.names.range}`,
@@ -117,6 +133,8 @@ export async function copyProgress(client: ClientBase | Pool, plan: TablePlan): 
 
 /** Log rows that wait for a lane. */
 export async function backlog(client: ClientBase | Pool, plan: TablePlan): Promise<number> {
-  const { rows } = await (client as Pool).query<{ n: number }>(`select count(*)::float8 as n from ${plan.names.keyLog}`);
+  const { rows } = await (client as Pool).query<{ n: number }>(
+    `select count(*)::float8 as n from ${plan.names.keyLog}`,
+  );
   return rows[0]?.n ?? 0;
 }

@@ -2,7 +2,7 @@ import type { Client } from 'pg';
 import type { Clock } from '../core/clock.ts';
 import { ForeshadowError } from '../core/errors.ts';
 import type { TablePlan } from '../core/plan.ts';
-import { codeOf, isConnectionError, isRetryable } from '../db/sqlstate.ts';
+import { codeOf, isConnectionError, isRetryable, sqlstate } from '../db/sqlstate.ts';
 import { copyChunk, laneBounds, nextRange } from './chunk.queries.ts';
 import type { KeyBounds } from './fragments.ts';
 import { type Fence, fence, type LaneStamp, takeLane } from './lane.queries.ts';
@@ -157,16 +157,23 @@ export class Lane {
   /** After a lost connection: the lane is still ours if its epoch is. */
   async #reclaim(): Promise<void> {
     await this.#connect();
-    const mine = await takeLane(this.#session, this.#options.plan.migrationId, this.#options.lane, this.#epoch);
+    const mine = await takeLane(
+      this.#session,
+      this.#options.plan.migrationId,
+      this.#options.lane,
+      this.#epoch,
+    );
     if (!mine) throw new TakenOver();
     this.#epoch = mine;
   }
 
   async #rollback(): Promise<boolean> {
-    return (await this.#client?.query('rollback').then(
-      () => true,
-      () => false,
-    )) ?? false;
+    return (
+      (await this.#client?.query('rollback').then(
+        () => true,
+        () => false,
+      )) ?? false
+    );
   }
 
   async #drop(): Promise<void> {
@@ -184,11 +191,19 @@ class TakenOver extends Error {}
 
 function checkStamp(expected: LaneStamp, held: LaneStamp, plan: TablePlan): void {
   if (held.capture !== expected.capture) {
-    throw new ForeshadowError('CAPTURE_BROKEN', `the capture trigger on ${plan.names.source} was disabled, dropped or replaced`);
+    throw new ForeshadowError(
+      'CAPTURE_BROKEN',
+      `the capture trigger on ${plan.names.source} was disabled, dropped or replaced`,
+    );
   }
-  for (const [role, table] of [['source', plan.names.source], ['target', plan.names.target]] as const) {
+  for (const [role, table] of [
+    ['source', plan.names.source],
+    ['target', plan.names.target],
+  ] as const) {
     if (held[role] !== expected[role]) {
-      throw new ForeshadowError('SCHEMA_CHANGED', `${role} ${table} was altered during the migration`, { role });
+      throw new ForeshadowError('SCHEMA_CHANGED', `${role} ${table} was altered during the migration`, {
+        role,
+      });
     }
   }
 }
@@ -196,7 +211,19 @@ function checkStamp(expected: LaneStamp, held: LaneStamp, plan: TablePlan): void
 /** Data that f or the target refuses is named as such; anything else stays what it is. */
 function describe(error: unknown, plan: TablePlan): unknown {
   const code = codeOf(error);
-  if (error instanceof ForeshadowError || (!code?.startsWith('22') && !code?.startsWith('23') && code !== 'P0001')) return error;
+  if (
+    code === sqlstate.undefinedTable ||
+    code === sqlstate.undefinedColumn ||
+    code === sqlstate.undefinedFunction
+  ) {
+    const message = `${plan.names.source} or ${plan.names.target} was altered during the migration: ${(error as Error).message}`;
+    return new ForeshadowError('SCHEMA_CHANGED', message, {}, { cause: error });
+  }
+  if (
+    error instanceof ForeshadowError ||
+    (!code?.startsWith('22') && !code?.startsWith('23') && code !== 'P0001')
+  )
+    return error;
   const detail = (error as { detail?: string }).detail;
   const message = `the row map of ${plan.names.source} fails: ${(error as Error).message}${detail ? ` (${detail})` : ''}`;
   return new ForeshadowError('MAP_FAILS', message, { sqlstate: code }, { cause: error });

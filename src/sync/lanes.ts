@@ -3,8 +3,8 @@ import type { Logger } from 'pino';
 import type { Clock } from '../core/clock.ts';
 import { ForeshadowError } from '../core/errors.ts';
 import type { TablePlan } from '../core/plan.ts';
-import { Lane, type LaneWork } from './lane.ts';
 import { type LaneStamp, liveHolders } from './lane.queries.ts';
+import { Lane, type LaneWork } from './lane.ts';
 
 /** Consumed log rows after which the key log is vacuumed: a key with 50,000 dead log rows makes its lookups 13 ms. */
 const vacuumEvery = 15_000;
@@ -78,8 +78,13 @@ export class Lanes {
       const holders = await liveHolders(pool, plan.migrationId);
       if (!holders.length) break;
       if (waited >= 5000) {
-        const who = holders.map((holder) => `pid ${holder.pid} (${holder.application}) since ${holder.since.toISOString()}`);
-        throw new ForeshadowError('ALREADY_RUNNING', `migration "${plan.name}" is being run by ${who.join(', ')}`);
+        const who = holders.map(
+          (holder) => `pid ${holder.pid} (${holder.application}) since ${holder.since.toISOString()}`,
+        );
+        throw new ForeshadowError(
+          'ALREADY_RUNNING',
+          `migration "${plan.name}" is being run by ${who.join(', ')}`,
+        );
       }
       await clock.sleep(100);
     }
@@ -101,7 +106,10 @@ export class Lanes {
   check(): void {
     if (this.#failure) throw this.#failure;
     if (this.#endings.includes('taken over')) {
-      throw new ForeshadowError('ALREADY_RUNNING', `another process has taken over migration "${this.#options.plan.name}"`);
+      throw new ForeshadowError(
+        'ALREADY_RUNNING',
+        `another process has taken over migration "${this.#options.plan.name}"`,
+      );
     }
   }
 

@@ -60,7 +60,12 @@ function agreeSql(plan: TablePlan): string {
 }
 
 /** Mode IN_PROGRESS: every dirty key of the lane, always. One statement, one snapshot. */
-export async function refreshAll(client: ClientBase, plan: TablePlan, bounds: KeyBounds, limit: number): Promise<Refreshed> {
+export async function refreshAll(
+  client: ClientBase,
+  plan: TablePlan,
+  bounds: KeyBounds,
+  limit: number,
+): Promise<Refreshed> {
   const lane = withinBounds(plan, sourceKeyOf(plan, 'l'), bounds, 2);
   const { rows } = await client.query<Refreshed>({
     name: `refresh_all_${plan.migrationId}_${lane.values.length}${bounds.low ? 'l' : ''}`,
@@ -94,14 +99,14 @@ export async function refreshMembers(
                ${permanentRandom(plan, sourceKeyOf(plan, 'd'))} as u
           from dirty d),
       fresh as (
-        select d.*, row_number() over () <= $5 as has_room
+        select d.*, row_number() over () <= $5::int as has_room
           from known d
          where d.fresh and not d.present and exists (select 1 from ${source} s where ${sourceMatches(plan, 'd')})),
       admitted as (
         insert into ${member} (${ourKeyColumns(plan)}, stratum, probability, u, state, since)
-        select ${keys}, case when d.has_room then 'new' else 'random' end, case when d.has_room then 1 else $4 end,
+        select ${keys}, case when d.has_room then 'new' else 'random' end, case when d.has_room then 1.0 else $4::float8 end,
                d.u, 'present', clock_timestamp()
-          from fresh d where d.has_room or d.u < $4
+          from fresh d where d.has_room or d.u < $4::float8
         on conflict (${mappedKeyOf(plan, 'd').replaceAll('d.', '')}) do update set state = 'present', since = excluded.since
         returning ${ourKeyColumns(plan)}, stratum),
       room as (

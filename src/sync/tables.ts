@@ -5,7 +5,8 @@ import { mappedKeyOf } from './fragments.ts';
 /** Our tables of one migration. Columns are copied from S and T, with their types and collations, by CREATE TABLE AS. */
 export function migrationTablesSql(plan: TablePlan): string[] {
   const { source, target, keyLog, changeEvent, member, range, overlayGate } = plan.names;
-  const k = (prefix: string) => plan.sourceKey.map((column, i) => `s.${ident(column.name)} as ${prefix}k${i + 1}`).join(', ');
+  const k = (prefix: string) =>
+    plan.sourceKey.map((column, i) => `s.${ident(column.name)} as ${prefix}k${i + 1}`).join(', ');
   const m = plan.targetKey.map((column, i) => `t.${ident(column.name)} as m${i + 1}`).join(', ');
   const from = `from ${source} as s cross join ${target} as t with no data`;
   return [

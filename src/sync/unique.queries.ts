@@ -25,7 +25,10 @@ const attempts = 5;
 export async function refreshUnique(client: ClientBase, plan: TablePlan, limit: number): Promise<Refreshed> {
   const { keyLog, changeEvent, target, source } = plan.names;
   const keys = `${sourceKeyOf(plan, 'l')}, ${mappedKeyOf(plan, 'l')}`;
-  const columns = [...plan.sourceKey.map((_, i) => `k${i + 1}`), ...plan.targetKey.map((_, i) => `m${i + 1}`)];
+  const columns = [
+    ...plan.sourceKey.map((_, i) => `k${i + 1}`),
+    ...plan.targetKey.map((_, i) => `m${i + 1}`),
+  ];
   const taken = await client.query<Record<string, string[]> & { taken: number; lags: number[] }>(
     `with taken as (
        delete from ${keyLog} l where l.ctid = any (array(select l.ctid from ${keyLog} l limit $1)) returning ${keys}, l.op, l.at),
@@ -40,7 +43,9 @@ export async function refreshUnique(client: ClientBase, plan: TablePlan, limit: 
   );
   const row = taken.rows[0] as (typeof taken.rows)[0];
   if (!row.taken) return { taken: 0, refreshed: 0, admitted: 0, lags: [] };
-  const types = [...plan.sourceKey, ...plan.targetKey].map((column, i) => `$${i + 1}::text[]::${arrayType(column.type)}`);
+  const types = [...plan.sourceKey, ...plan.targetKey].map(
+    (column, i) => `$${i + 1}::text[]::${arrayType(column.type)}`,
+  );
   const insert = `${insertIntoTarget(plan)}
     select ${rowMap(plan)} from unnest(${types.join(', ')}) as d(${columns.join(', ')})
       join ${source} s on ${sourceMatches(plan, 'd')}`;

@@ -402,7 +402,9 @@ describe('a cut-off value', () => {
     await client.query(`create table foreshadow.word_member (k1 int, m1 int primary key, stratum text, probability float8,
       u float8, state text, since timestamptz)`);
     await client.query(`create table foreshadow.word_log (k1 int, m1 int, op "char", at timestamptz)`);
-    await client.query(`insert into words select i, 'word' || lpad(i::text, 4, '0') from generate_series(1, 100) i`);
+    await client.query(
+      `insert into words select i, 'word' || lpad(i::text, 4, '0') from generate_series(1, 100) i`,
+    );
     // f appends to every word and the back map does not take it off: a cast to varchar(8) would, in silence
     await client.query(`insert into foreshadow.words_v2 select id, w || '!' from words`);
     await client.query(

@@ -17,7 +17,7 @@ const stages = [
   'confidence',
   'migration',
 ];
-const composition = ['pipeline', 'context', 'jobs'];
+const composition = ['context', 'pipeline', 'jobs'];
 
 const leftOf = (unit: string, row: readonly string[]) => row.slice(0, row.indexOf(unit));
 const each = (units: readonly string[], may: (unit: string) => readonly string[]) =>
@@ -116,32 +116,24 @@ describe('the checker', () => {
     ['config/a.ts', "export { pool } from '../db/pool.ts';", 'config may not import values from db'],
     ['db/a.ts', "import { mine } from '../logs/mine.ts';", 'db may not import values from logs'],
     ['logs/a.ts', "import type { A } from '../access/a.ts';", 'logs may not import types from access'],
-    [
-      'model/a.ts',
-      "import { vector } from '../features/vector.ts';",
-      'model may not import values from features',
-    ],
+    ['model/a.ts', "import { vector } from '../logs/vector.ts';", 'model may not import values from logs'],
     [
       'model/b.ts',
-      "import { type Vector } from '../features/vector.ts';",
-      'model may not import values from features',
+      "import { type Vector } from '../logs/vector.ts';",
+      'model may not import values from logs',
     ],
     [
       'model/c.ts',
-      "import {\n  type A,\n  b,\n} from '../features/vector.ts';",
-      'model may not import values from features',
+      "import {\n  type A,\n  b,\n} from '../logs/vector.ts';",
+      'model may not import values from logs',
     ],
-    [
-      'model/d.ts',
-      "const a = await import('../features/vector.ts');",
-      'model may not import values from features',
-    ],
-    ['model/e.ts', "import '../features/vector.ts';", 'model may not import values from features'],
+    ['model/d.ts', "const a = await import('../logs/vector.ts');", 'model may not import values from logs'],
+    ['model/e.ts', "import '../logs/vector.ts';", 'model may not import values from logs'],
     ['sync/a.ts', "import { admit } from '../shadow/admit.ts';", 'sync may not import values from shadow'],
     [
       'migration/a.ts',
-      "import { admit } from '../shadow/admit.ts';",
-      'migration may not import values from shadow',
+      "import { level } from '../confidence/level.ts';",
+      'migration may not import values from confidence',
     ],
     ['logs/b.ts', "import { run } from '../pipeline.ts';", 'logs may not import values from pipeline'],
     ['context.ts', "import { job } from './jobs/job.ts';", 'context may not import values from jobs'],

@@ -4,7 +4,6 @@ import { seededRng } from '../../src/core/rng.ts';
 import type { Stratum } from '../../src/core/states.ts';
 import { type CertainSetInput, chooseCertainSet } from '../../src/sampler/certain-set.ts';
 import { certifiable } from '../../src/sampler/certifiable.ts';
-import { explainKey } from '../../src/sampler/explain.ts';
 import { priorities, rangeHeat, sumByRange, sumSignals } from '../../src/sampler/priority.ts';
 import { incumbentsOf, inRandomRemainder, piEff, randomRate } from '../../src/sampler/random-remainder.ts';
 import { topK } from '../../src/sampler/top.ts';
@@ -230,21 +229,5 @@ describe('priority', () => {
     expect(rangeHeat(sums[0]!, totals, weights)).toBeCloseTo(0.7 * 0.75 + 0.1 / 4, 12);
     expect(rangeHeat(sums[1]!, totals, weights)).toBeCloseTo(0.7 * 0.25 + 0.1 + 0.2 / 4, 12);
     expect(rangeHeat({ predictive: 0, frequency: 0, change: 0, rows: 0 }, totals, weights)).toBe(0);
-  });
-});
-
-describe('explain', () => {
-  it('says which ranking, and otherwise what chance said', () => {
-    const same = Float64Array.from(names(1000), (_, i) => (i < 900 ? 1000 - i : 0));
-    const signals = input({ predictive: same, frequency: same, change: same });
-    const set = chooseCertainSet(signals);
-    const hot = explainKey('k0', signals, set, { u: 0.9, pi0: 0.01 });
-    expect(hot).toMatchObject({ in: true, stratum: 'predictive', probability: 1 });
-    expect(hot.terms[0]).toMatchObject({ score: 1000, rank: 1, reaches: true });
-    const lucky = explainKey('k500', signals, set, { u: 0.005, pi0: 0.01 });
-    expect(lucky).toMatchObject({ in: true, stratum: 'random', probability: 0.01 });
-    const out = explainKey('k950', signals, set, { u: 0.5, pi0: 0.01 });
-    expect(out).toMatchObject({ in: false, stratum: null });
-    expect(out.because).toContain('no signal');
   });
 });

@@ -20,7 +20,11 @@ const blockerColumns = `a.pid, p.gid, coalesce(a.usename::text, p.owner::text, '
  * Transactions that hold S against an EXCLUSIVE lock and have been open for longer than `olderThan` seconds. Read from
  * pg_locks, because prepared transactions are not in pg_stat_activity: their pid is null.
  */
-export async function lockHolders(client: ClientBase, relation: number, olderThan: number): Promise<Blocker[]> {
+export async function lockHolders(
+  client: ClientBase,
+  relation: number,
+  olderThan: number,
+): Promise<Blocker[]> {
   const { rows } = await client.query<Blocker>(
     `select distinct ${blockerColumns}
        from pg_locks l
@@ -39,7 +43,11 @@ export async function lockHolders(client: ClientBase, relation: number, olderTha
  * Sessions of this database that may still read by a snapshot from before `instant`, those queued for S left out (the
  * guard trigger answers them). Such a reader would reach the new table by name and find rows missing, without an error.
  */
-export async function olderSnapshots(client: ClientBase, relation: number, instant: Date | string): Promise<Blocker[]> {
+export async function olderSnapshots(
+  client: ClientBase,
+  relation: number,
+  instant: Date | string,
+): Promise<Blocker[]> {
   const { rows } = await client.query<Blocker>(
     `select ${blockerColumns}
        from pg_stat_activity a left join pg_prepared_xacts p on false
@@ -55,6 +63,9 @@ export async function olderSnapshots(client: ClientBase, relation: number, insta
 export function sayBlockers(blockers: readonly Blocker[]): string {
   return blockers
     .slice(0, 3)
-    .map((b) => `${b.pid === null ? `prepared transaction ${b.gid}` : `pid ${b.pid}`} (${b.who}, ${b.age_s.toFixed(1)} s, ${b.state}: ${b.query.slice(0, 80)})`)
+    .map(
+      (b) =>
+        `${b.pid === null ? `prepared transaction ${b.gid}` : `pid ${b.pid}`} (${b.who}, ${b.age_s.toFixed(1)} s, ${b.state}: ${b.query.slice(0, 80)})`,
+    )
     .join('; ');
 }

@@ -47,7 +47,9 @@ export async function swapSql(client: ClientBase, migration: Migration): Promise
     ...(await commentsSql(client, migration, target)),
     ...(await defaultsSql(client, migration, target)),
     ...(await checksSql(client, migration, target)),
-    ...physical.carried.map((index) => `alter index ${ident(final.schema, index.temporaryName)} rename to ${ident(index.name)}`),
+    ...physical.carried.map(
+      (index) => `alter index ${ident(final.schema, index.temporaryName)} rename to ${ident(index.name)}`,
+    ),
     ...guardSql(migration, target),
     `update ${plan.names.overlayGate} set open = false`,
   ];

@@ -43,11 +43,18 @@ export async function cutOverWrites(migration: Migration, options: CutoverOption
         const now = await getMigration(options.pool, migration.name);
         if (now.status === 'COMPLETED') return now;
       }
-      const again = error instanceof Blocked || isRetryable(error) || codeOf(error) === sqlstate.queryCanceled;
+      const again =
+        error instanceof Blocked || isRetryable(error) || codeOf(error) === sqlstate.queryCanceled;
       if (!again) throw error;
-      const reason = error instanceof Blocked ? error.message : `${(error as Error).message} (${codeOf(error) ?? 'connection'})`;
+      const reason =
+        error instanceof Blocked
+          ? error.message
+          : `${(error as Error).message} (${codeOf(error) ?? 'connection'})`;
       if (attempt >= options.maxAttempts) {
-        throw new ForeshadowError('CUTOVER_BLOCKED', `write cutover did not get through in ${attempt} attempts: ${reason}`);
+        throw new ForeshadowError(
+          'CUTOVER_BLOCKED',
+          `write cutover did not get through in ${attempt} attempts: ${reason}`,
+        );
       }
       blocked = attempt;
       await options.onWait(`write cutover, attempt ${attempt}: ${reason}`);
@@ -74,9 +81,11 @@ async function attemptSwap(
   await requireReady(client, migration);
 
   const holders = await lockHolders(client, plan.sourceOid, longTransaction);
-  if (holders.length) throw new Blocked(`waiting for long transactions on ${plan.names.source}: ${sayBlockers(holders)}`);
+  if (holders.length)
+    throw new Blocked(`waiting for long transactions on ${plan.names.source}: ${sayBlockers(holders)}`);
   const early = await olderSnapshots(client, plan.sourceOid, migration.copied_at as Date);
-  if (early.length) throw new Blocked(`waiting for snapshots from before the end of the copy: ${sayBlockers(early)}`);
+  if (early.length)
+    throw new Blocked(`waiting for snapshots from before the end of the copy: ${sayBlockers(early)}`);
 
   await client.query(`set local lock_timeout = ${lockTimeout}`);
   const asked = performance.now();
@@ -91,11 +100,13 @@ async function attemptSwap(
   const within = async (sql: string) => client.query(`set local statement_timeout = ${left()}; ${sql}`);
 
   while ((await client.query(`select 1 from ${plan.names.keyLog} limit 1`)).rowCount) left();
-  const drained = (await client.query<{ at: string }>('select clock_timestamp()::text as at')).rows[0]?.at as string;
+  const drained = (await client.query<{ at: string }>('select clock_timestamp()::text as at')).rows[0]
+    ?.at as string;
   for (;;) {
     const old = await olderSnapshots(client, plan.sourceOid, drained);
     if (!old.length) break;
-    if (performance.now() - writersHeld > budget * 0.8) throw new Blocked(`waiting for snapshots from before the drain: ${sayBlockers(old)}`);
+    if (performance.now() - writersHeld > budget * 0.8)
+      throw new Blocked(`waiting for snapshots from before the drain: ${sayBlockers(old)}`);
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
 
@@ -106,9 +117,11 @@ async function attemptSwap(
   // Recursively: overlay, T, key log, S, the order in which its readers lock them.
   await within(`lock table ${plan.names.overlay} in access exclusive mode`);
   const readersHeld = performance.now();
-  if ((await client.query(`select 1 from ${plan.names.keyLog} limit 1`)).rowCount) throw new Blocked('the key log filled again');
+  if ((await client.query(`select 1 from ${plan.names.keyLog} limit 1`)).rowCount)
+    throw new Blocked('the key log filled again');
   await requireReady(client, migration);
-  const xid = (await client.query<{ xid: string }>('select pg_current_xact_id()::text as xid')).rows[0]?.xid as string;
+  const xid = (await client.query<{ xid: string }>('select pg_current_xact_id()::text as xid')).rows[0]
+    ?.xid as string;
   await within(withSwapXid(statements, xid).join(';\n'));
   const moved = await moveStatus(client, migration, 'IN_PROGRESS', 'COMPLETED', {
     writes_cut_over_at: new Date(),
@@ -144,7 +157,8 @@ async function requireReady(client: Client, migration: Migration): Promise<void>
                    where x.indrelid = ${plan.targetOid} and not x.indisvalid) as invalid`,
   );
   const now = rows[0] as (typeof rows)[0];
-  if (now.capture !== physical.stamp.capture) throw new ForeshadowError('CAPTURE_BROKEN', `the capture trigger on ${plan.names.source} was changed`);
+  if (now.capture !== physical.stamp.capture)
+    throw new ForeshadowError('CAPTURE_BROKEN', `the capture trigger on ${plan.names.source} was changed`);
   if (now.source !== physical.stamp.source || now.target !== physical.stamp.target) {
     throw new ForeshadowError('SCHEMA_CHANGED', 'source or target was altered during the migration');
   }

@@ -16,7 +16,14 @@ export const warn = (id: string, message: string, hint?: string): Check =>
   hint === undefined ? { id, status: 'warn', message } : { id, status: 'warn', message, hint };
 
 export function refuse(id: string, error: ForeshadowError): Check {
-  return { id, status: 'refuse', message: error.message, code: error.code, hint: error.hint, detail: error.detail };
+  return {
+    id,
+    status: 'refuse',
+    message: error.message,
+    code: error.code,
+    hint: error.hint,
+    detail: error.detail,
+  };
 }
 
 /** The first refusal, as the error it stands for; the others ride along in its detail. */

@@ -69,22 +69,25 @@ export async function refusedDependents(
   const refuse = (what: string) =>
     new ForeshadowError('DEPENDENT_REFUSED', `${role} ${name}: ${what}`, { table: name, object: what });
   const errors: ForeshadowError[] = [];
-  if (table.kind !== 'r' || table.isPartition) errors.push(refuse('is not a plain table (partitioned, partition, view or foreign)'));
+  if (table.kind !== 'r' || table.isPartition)
+    errors.push(refuse('is not a plain table (partitioned, partition, view or foreign)'));
   if (table.persistence !== 'p') errors.push(refuse('is temporary or unlogged'));
   if (table.rowSecurity) errors.push(refuse('row security is enabled on it'));
   if (table.replicaIdentity !== 'd') errors.push(refuse('its replica identity is not the default'));
-  for (const found of await dependents(client, table)) errors.push(refuse(`${found.description} depends on it`));
+  for (const found of await dependents(client, table))
+    errors.push(refuse(`${found.description} depends on it`));
   const inherits = await client.query<{ other: string }>(
     `select case when inhrelid = $1 then inhparent else inhrelid end::regclass::text as other
        from pg_inherits where inhrelid = $1 or inhparent = $1`,
     [table.oid],
   );
   for (const row of inherits.rows) errors.push(refuse(`inheritance with ${row.other}`));
-  for (const publication of await widePublications(client, table)) errors.push(refuse(`publication ${publication} publishes it`));
-  const labels = await client.query('select 1 from pg_seclabel where objoid = $1 and classoid = $2::regclass', [
-    table.oid,
-    'pg_class',
-  ]);
+  for (const publication of await widePublications(client, table))
+    errors.push(refuse(`publication ${publication} publishes it`));
+  const labels = await client.query(
+    'select 1 from pg_seclabel where objoid = $1 and classoid = $2::regclass',
+    [table.oid, 'pg_class'],
+  );
   if (labels.rowCount) errors.push(refuse('it has a security label'));
   return errors;
 }

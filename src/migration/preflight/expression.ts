@@ -1,4 +1,4 @@
-import { parseSync, loadModule } from 'libpg-query';
+import { loadModule, parseSync } from 'libpg-query';
 import type { ClientBase } from 'pg';
 import { ForeshadowError } from '../../core/errors.ts';
 import { codeOf } from '../../db/sqlstate.ts';
@@ -22,7 +22,10 @@ interface ParsedSelect {
 /** An expression is text from a user; it may hold nothing but one expression. */
 function requireOneExpression(column: string, text: string): void {
   const bad = (why: string) =>
-    new ForeshadowError('MAP_INVALID', `map of "${column}" is not one SQL expression: ${why}`, { column, expression: text });
+    new ForeshadowError('MAP_INVALID', `map of "${column}" is not one SQL expression: ${why}`, {
+      column,
+      expression: text,
+    });
   let statements: { stmt?: { SelectStmt?: ParsedSelect } }[];
   try {
     statements = (parseSync(`select (${text}\n)`) as { stmts: typeof statements }).stmts;
@@ -30,7 +33,8 @@ function requireOneExpression(column: string, text: string): void {
     throw bad((error as Error).message);
   }
   const select = statements[0]?.stmt?.SelectStmt;
-  if (statements.length !== 1 || select?.targetList?.length !== 1) throw bad('it holds several statements or columns');
+  if (statements.length !== 1 || select?.targetList?.length !== 1)
+    throw bad('it holds several statements or columns');
   const clauses = Object.keys(select).filter((key) => !['targetList', 'limitOption', 'op'].includes(key));
   if (clauses.length) throw bad(`it holds a ${clauses[0]}`);
 }
@@ -58,7 +62,11 @@ export async function resolveExpression(
     await client.query(`create temp view foreshadow_expression as select (${text}\n) as c from ${from.sql}`);
   } catch (error) {
     await client.query('rollback to savepoint expression');
-    if (codeOf(error)?.startsWith('42') || codeOf(error)?.startsWith('22') || codeOf(error)?.startsWith('0A')) {
+    if (
+      codeOf(error)?.startsWith('42') ||
+      codeOf(error)?.startsWith('22') ||
+      codeOf(error)?.startsWith('0A')
+    ) {
       const message = `map of "${column}" (${text}): ${(error as Error).message}`;
       throw new ForeshadowError('MAP_INVALID', message, { column, expression: text }, { cause: error });
     }
@@ -88,9 +96,13 @@ export async function resolveExpression(
   await client.query('rollback to savepoint expression');
   const row = rows[0] as (typeof rows)[0];
   const sql = /^\s*SELECT ([\s\S]*) AS c\n\s+FROM /.exec(row.definition)?.[1];
-  if (sql === undefined) throw new ForeshadowError('MAP_INVALID', `map of "${column}": cannot read back ${row.definition}`);
+  if (sql === undefined)
+    throw new ForeshadowError('MAP_INVALID', `map of "${column}": cannot read back ${row.definition}`);
   if (/:varattno -/.test(row.action)) {
-    throw new ForeshadowError('MAP_INVALID', `map of "${column}" reads a system column`, { column, expression: text });
+    throw new ForeshadowError('MAP_INVALID', `map of "${column}" reads a system column`, {
+      column,
+      expression: text,
+    });
   }
   const { typeOid, typmod, collationOid } = row;
   return { sql, typeOid, typmod, collationOid, reads: /:varattno 0 /.test(row.action) ? null : row.reads };
@@ -118,7 +130,11 @@ export function replaceColumns(sql: string, replacement: (column: string) => str
   for (const { start, column } of places.sort((a, b) => b.start - a.start)) {
     const rest = bytes.subarray(start).toString();
     const length = Buffer.byteLength(/^s\.("(?:[^"]|"")+"|[\p{L}_][\p{L}\p{N}_$]*)/u.exec(rest)?.[0] ?? '');
-    bytes = Buffer.concat([bytes.subarray(0, start), Buffer.from(replacement(column)), bytes.subarray(start + length)]);
+    bytes = Buffer.concat([
+      bytes.subarray(0, start),
+      Buffer.from(replacement(column)),
+      bytes.subarray(start + length),
+    ]);
   }
   return bytes.toString().slice(prefix.length);
 }
@@ -143,13 +159,22 @@ export async function requireImmutable(
     const code = codeOf(error);
     if (code === '42P17') {
       const culprit = await firstMutable(client, sql, relation);
-      const what = culprit ? `${culprit.name} is ${culprit.volatility}` : 'a cast in it depends on session settings';
+      const what = culprit
+        ? `${culprit.name} is ${culprit.volatility}`
+        : 'a cast in it depends on session settings';
       const message = `map of "${column}" is not immutable: ${what} (in ${sql})`;
-      throw new ForeshadowError('MAP_NOT_IMMUTABLE', message, { column, expression: sql, function: culprit?.name ?? null });
+      throw new ForeshadowError('MAP_NOT_IMMUTABLE', message, {
+        column,
+        expression: sql,
+        function: culprit?.name ?? null,
+      });
     }
     if (code?.startsWith('42') || code?.startsWith('0A')) {
       const reason = (error as Error).message.replace(/ in index expressions?/, '');
-      throw new ForeshadowError('MAP_INVALID', `map of "${column}" (${sql}): ${reason}`, { column, expression: sql });
+      throw new ForeshadowError('MAP_INVALID', `map of "${column}" (${sql}): ${reason}`, {
+        column,
+        expression: sql,
+      });
     }
     throw error;
   }

@@ -28,12 +28,18 @@ export interface Preflight {
  * Looks at both tables, the row map, everything bound to them, rights and space. Leaves the database as it found it:
  * all of it happens in one transaction that is rolled back.
  */
-export async function preflight(pool: Pool, file: MigrationFile, options: { diskFree?: number } = {}): Promise<Preflight> {
+export async function preflight(
+  pool: Pool,
+  file: MigrationFile,
+  options: { diskFree?: number } = {},
+): Promise<Preflight> {
   return withClient(pool, async (client) => {
     await client.query('begin isolation level read committed read write');
     try {
       // User expressions resolve as they would for the user: under the role's own search path.
-      await client.query("select set_config('search_path', reset_val, true) from pg_settings where name = 'search_path'");
+      await client.query(
+        "select set_config('search_path', reset_val, true) from pg_settings where name = 'search_path'",
+      );
       return await examine(client, file, options);
     } finally {
       await client.query('rollback').catch(() => undefined);
@@ -41,22 +47,33 @@ export async function preflight(pool: Pool, file: MigrationFile, options: { disk
   });
 }
 
-async function examine(client: ClientBase, file: MigrationFile, options: { diskFree?: number }): Promise<Preflight> {
+async function examine(
+  client: ClientBase,
+  file: MigrationFile,
+  options: { diskFree?: number },
+): Promise<Preflight> {
   const checks: Check[] = [];
   const sourceName = parseQualifiedName(file.source);
   const targetName = parseQualifiedName(file.target);
   const source = await readTable(client, sourceName.schema, sourceName.name);
   const target = await readTable(client, targetName.schema, targetName.name);
-  if (!source) checks.push(refuse('source', new ForeshadowError('SOURCE_MISSING', `there is no table ${file.source}`)));
-  if (!target) checks.push(refuse('target', new ForeshadowError('TARGET_MISSING', `there is no table ${file.target}`)));
+  if (!source)
+    checks.push(refuse('source', new ForeshadowError('SOURCE_MISSING', `there is no table ${file.source}`)));
+  if (!target)
+    checks.push(refuse('target', new ForeshadowError('TARGET_MISSING', `there is no table ${file.target}`)));
   if (!source || !target) return { checks, error: firstRefusal(checks), draft: null, source, target };
   if (source.oid === target.oid) {
-    checks.push(refuse('target', new ForeshadowError('BAD_MIGRATION_FILE', 'source and target are the same table')));
+    checks.push(
+      refuse('target', new ForeshadowError('BAD_MIGRATION_FILE', 'source and target are the same table')),
+    );
     return { checks, error: firstRefusal(checks), draft: null, source, target };
   }
   checks.push(ok('source', `${file.source}: about ${Math.max(0, source.estimatedRows)} rows`));
 
-  for (const [table, role] of [[source, 'source'], [target, 'target']] as const) {
+  for (const [table, role] of [
+    [source, 'source'],
+    [target, 'target'],
+  ] as const) {
     const errors = await refusedDependents(client, table, role);
     for (const error of errors) checks.push(refuse(`dependents of ${role}`, error));
     if (!errors.length) checks.push(ok(`dependents of ${role}`, 'nothing that the swap cannot carry'));
@@ -64,9 +81,13 @@ async function examine(client: ClientBase, file: MigrationFile, options: { diskF
   for (const check of await privileges(client, source, target)) checks.push(check);
 
   const full = await client.query(`select 1 from ${ident(target.schema, target.name)} limit 1`);
-  if (full.rowCount) checks.push(refuse('target', new ForeshadowError('TARGET_NOT_EMPTY', `${file.target} has rows already`)));
+  if (full.rowCount)
+    checks.push(refuse('target', new ForeshadowError('TARGET_NOT_EMPTY', `${file.target} has rows already`)));
   else checks.push(ok('target', `${file.target} is empty`));
-  const taken = await client.query('select 1 from pg_class where relnamespace = to_regnamespace($1) and relname = $2', ['foreshadow', target.name]);
+  const taken = await client.query(
+    'select 1 from pg_class where relnamespace = to_regnamespace($1) and relname = $2',
+    ['foreshadow', target.name],
+  );
   if (taken.rowCount) {
     const message = `our schema already holds an object called ${target.name}; rename the target`;
     checks.push(refuse('target', new ForeshadowError('CONFLICT', message)));
@@ -79,10 +100,19 @@ async function examine(client: ClientBase, file: MigrationFile, options: { diskF
   const map = await resolveRowMap(client, file, source, target);
   const back = await resolveBackMap(client, file, source, target);
   const invariants = await resolveInvariants(client, file, source, target);
-  for (const error of [...map.errors, ...back.errors, ...invariants.errors]) checks.push(refuse('map', error));
+  for (const error of [...map.errors, ...back.errors, ...invariants.errors])
+    checks.push(refuse('map', error));
   if (!map.errors.length) checks.push(ok('map', `${map.columns.length} columns, every expression immutable`));
-  const dropped = source.columns.filter((column) => !map.columns.some((mapped) => mapped.reads.includes(column.name)));
-  if (dropped.length) checks.push(warn('map', `source columns that nothing in the target keeps: ${dropped.map((c) => c.name).join(', ')}`));
+  const dropped = source.columns.filter(
+    (column) => !map.columns.some((mapped) => mapped.reads.includes(column.name)),
+  );
+  if (dropped.length)
+    checks.push(
+      warn(
+        'map',
+        `source columns that nothing in the target keeps: ${dropped.map((c) => c.name).join(', ')}`,
+      ),
+    );
 
   let draft: DraftPlan | null = null;
   if (!(sourceKey instanceof ForeshadowError) && !map.errors.length) {
@@ -98,9 +128,16 @@ async function examine(client: ClientBase, file: MigrationFile, options: { diskF
         targetOid: target.oid,
         sourceKey: sourceKey.columns.map((name) => keyColumn(source, name)),
         targetKey,
-        sourceColumns: source.columns.map(({ name, type, notNull, category }) => ({ name, type, notNull, category })),
+        sourceColumns: source.columns.map(({ name, type, notNull, category }) => ({
+          name,
+          type,
+          notNull,
+          category,
+        })),
         columns: map.columns,
-        generated: target.columns.flatMap(({ name, generated }) => (generated ? [{ name, expression: generated }] : [])),
+        generated: target.columns.flatMap(({ name, generated }) =>
+          generated ? [{ name, expression: generated }] : [],
+        ),
         targetOrder: target.columns.map((column) => column.name),
         back: back.back,
         invariants: invariants.invariants,
@@ -121,7 +158,10 @@ function sourceKeyOf(file: MigrationFile, indexes: readonly KeyIndex[]): KeyInde
   const same = indexes.find((index) => index.columns.join('\0') === file.key.join('\0'));
   if (same) return same;
   const usable = indexes.map((index) => `[${index.columns.join(', ')}]`).join(' or ') || 'none';
-  return new ForeshadowError('NO_KEY', `${file.source} has no key on [${file.key.join(', ')}]; usable, in this order of columns: ${usable}`);
+  return new ForeshadowError(
+    'NO_KEY',
+    `${file.source} has no key on [${file.key.join(', ')}]; usable, in this order of columns: ${usable}`,
+  );
 }
 
 /** The first unique index of the target all of whose columns come from source key columns alone. */
@@ -133,12 +173,20 @@ function targetKeyOf(
 ): TablePlan['targetKey'] | ForeshadowError {
   for (const index of indexes) {
     const mapped = index.columns.map((name) => columns.find((column) => column.name === name));
-    const fits = mapped.every((column) => column?.reads.length && column.reads.every((read) => sourceKey.includes(read)));
+    const fits = mapped.every(
+      (column) => column?.reads.length && column.reads.every((read) => sourceKey.includes(read)),
+    );
     const whole = sourceKey.every((name) => mapped.some((column) => column?.reads.includes(name)));
     if (fits && whole) {
       return (mapped as MappedColumn[]).map(({ name, type, value }) => {
         const ofParameters = replaceColumns(value, (column) => `$${sourceKey.indexOf(column) + 1}`);
-        return { name, type, value, ofParameters, ofColumns: replaceColumns(value, (column) => ident(column)) };
+        return {
+          name,
+          type,
+          value,
+          ofParameters,
+          ofColumns: replaceColumns(value, (column) => ident(column)),
+        };
       });
     }
   }
@@ -179,7 +227,12 @@ async function privileges(client: ClientBase, source: CatalogTable, target: Cata
 }
 
 /** Gives a draft its number and with it the names of its tables in our schema. */
-export function physicalPlan(draft: DraftPlan, migrationId: number, source: CatalogTable, target: CatalogTable): TablePlan {
+export function physicalPlan(
+  draft: DraftPlan,
+  migrationId: number,
+  source: CatalogTable,
+  target: CatalogTable,
+): TablePlan {
   const ours = (table: string) => ident('foreshadow', `${table}_${migrationId}`);
   const names: PhysicalNames = {
     source: ident(source.schema, source.name),

@@ -45,10 +45,14 @@ export async function rehearseRowMap(
     const found = await failingRows(client, source, target, key, into, values, sample);
     await client.query('rollback to savepoint rehearsal');
     const list = found.map((row) => `${row.key}: ${row.message}`).join('; ');
-    throw new ForeshadowError('MAP_FAILS', `the row map fails on rows of ${relation}: ${list || (error as Error).message}`, {
-      keys: found.map((row) => row.key),
-      reasons: found.map((row) => row.message),
-    });
+    throw new ForeshadowError(
+      'MAP_FAILS',
+      `the row map fails on rows of ${relation}: ${list || (error as Error).message}`,
+      {
+        keys: found.map((row) => row.key),
+        reasons: found.map((row) => row.message),
+      },
+    );
   }
 }
 
@@ -82,6 +86,8 @@ async function failingRows(
        end loop;
      end $body$`,
   );
-  const { rows } = await client.query<{ key: string; message: string }>('select * from pg_temp.foreshadow_failing()');
+  const { rows } = await client.query<{ key: string; message: string }>(
+    'select * from pg_temp.foreshadow_failing()',
+  );
   return rows;
 }

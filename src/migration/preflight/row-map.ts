@@ -8,7 +8,11 @@ import { codeOf } from '../../db/sqlstate.ts';
 import { fromOne, type ResolvedExpression, requireImmutable, resolveExpression } from './expression.ts';
 
 /** Types between which PostgreSQL converts without being asked, and without loss that a user must know of. */
-async function convertsByItself(client: ClientBase, from: CatalogColumn, to: CatalogColumn): Promise<boolean> {
+async function convertsByItself(
+  client: ClientBase,
+  from: CatalogColumn,
+  to: CatalogColumn,
+): Promise<boolean> {
   if (from.typeOid === to.typeOid) {
     if (from.typmod === to.typmod || to.typmod === -1) return true;
     return to.category === 'S'; // too long a string raises an error; a number would be rounded silently
@@ -35,14 +39,25 @@ async function chooseText(
   if (same) {
     if (!(await convertsByItself(client, same, column))) {
       const example = `"map": { "${column.name}": "${same.name}::${column.type}" }`;
-      throw new ForeshadowError('MAP_INVALID', `${where}: ${same.type} does not become ${column.type} by itself; write ${example}`, {
-        column: column.name,
-      });
+      throw new ForeshadowError(
+        'MAP_INVALID',
+        `${where}: ${same.type} does not become ${column.type} by itself; write ${example}`,
+        {
+          column: column.name,
+        },
+      );
     }
-    return { text: `s.${ident(same.name)}`, identity: same.typeOid === column.typeOid && same.typmod === column.typmod };
+    return {
+      text: `s.${ident(same.name)}`,
+      identity: same.typeOid === column.typeOid && same.typmod === column.typmod,
+    };
   }
   if (column.defaultSql !== null) return { text: column.defaultSql, identity: false };
-  const kind = column.identity ? 'is an identity of its own, which no row of the source determines' : column.notNull ? 'is NOT NULL' : 'is nullable';
+  const kind = column.identity
+    ? 'is an identity of its own, which no row of the source determines'
+    : column.notNull
+      ? 'is NOT NULL'
+      : 'is nullable';
   throw new ForeshadowError('TARGET_UNMAPPED', `${where} ${kind}, and has no source column, default or map`, {
     column: column.name,
   });
@@ -63,8 +78,18 @@ export async function resolveRowMap(
   const relation = ident(source.schema, source.name);
   for (const name of Object.keys(file.map)) {
     const column = target.columns.find((candidate) => candidate.name === name);
-    if (!column) errors.push(new ForeshadowError('MAP_INVALID', `map names "${name}", which ${file.target} does not have`, { column: name }));
-    else if (column.generated) errors.push(new ForeshadowError('MAP_INVALID', `map names "${name}", which ${file.target} generates itself`, { column: name }));
+    if (!column)
+      errors.push(
+        new ForeshadowError('MAP_INVALID', `map names "${name}", which ${file.target} does not have`, {
+          column: name,
+        }),
+      );
+    else if (column.generated)
+      errors.push(
+        new ForeshadowError('MAP_INVALID', `map names "${name}", which ${file.target} generates itself`, {
+          column: name,
+        }),
+      );
   }
   for (const column of target.columns) {
     if (column.generated) continue;
@@ -97,7 +122,8 @@ export async function resolveRowMap(
 
 /** The expression as the column will hold it. Left bare where it has type and collation already: indexes match it then. */
 function typedValue(column: CatalogColumn, resolved: ResolvedExpression): string {
-  const sameType = resolved.typeOid === column.typeOid && (column.typmod === -1 || resolved.typmod === column.typmod);
+  const sameType =
+    resolved.typeOid === column.typeOid && (column.typmod === -1 || resolved.typmod === column.typmod);
   const cast = sameType ? resolved.sql : `(${resolved.sql})::${column.type}`;
   const sameCollation = column.collation === null || column.collationOid === resolved.collationOid;
   return sameCollation ? cast : `((${cast}) collate ${column.collation})`;
@@ -121,7 +147,11 @@ async function requireAssignable(
     await client.query('rollback to savepoint assignable');
     if (codeOf(error) !== '42804') throw error;
     const hint = `write (${sql})::${column.type} if that is meant`;
-    throw new ForeshadowError('MAP_INVALID', `map of "${column.name}": ${(error as Error).message}; ${hint}`, { column: column.name });
+    throw new ForeshadowError(
+      'MAP_INVALID',
+      `map of "${column.name}": ${(error as Error).message}; ${hint}`,
+      { column: column.name },
+    );
   }
   await client.query('rollback to savepoint assignable');
 }
@@ -138,9 +168,17 @@ export async function resolveBackMap(
   for (const [column, text] of Object.entries(file.back)) {
     const of = source.columns.find((candidate) => candidate.name === column);
     try {
-      if (!of) throw new ForeshadowError('MAP_INVALID', `back map names "${column}", which ${file.source} does not have`, { column });
+      if (!of)
+        throw new ForeshadowError(
+          'MAP_INVALID',
+          `back map names "${column}", which ${file.source} does not have`,
+          { column },
+        );
       const relation = ident(target.schema, target.name);
-      const resolved = await resolveExpression(client, column, text, { sql: fromOne(relation, 't'), oid: target.oid });
+      const resolved = await resolveExpression(client, column, text, {
+        sql: fromOne(relation, 't'),
+        oid: target.oid,
+      });
       back.push({ column, expression: `(${resolved.sql})::${of.type}` });
     } catch (error) {
       if (!(error instanceof ForeshadowError)) throw error;
@@ -163,7 +201,8 @@ export async function resolveInvariants(
   for (const { name, sql: text } of file.invariants) {
     try {
       const resolved = await resolveExpression(client, `invariant ${name}`, text, { sql, oid: source.oid });
-      if (resolved.typeOid !== 16) throw new ForeshadowError('MAP_INVALID', `invariant "${name}" is not a boolean`);
+      if (resolved.typeOid !== 16)
+        throw new ForeshadowError('MAP_INVALID', `invariant "${name}" is not a boolean`);
       invariants.push({ name, sql: resolved.sql });
     } catch (error) {
       if (!(error instanceof ForeshadowError)) throw error;

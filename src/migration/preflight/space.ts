@@ -13,7 +13,11 @@ const need = (source: CatalogTable) => source.totalBytes * 2.5 + 64 * 2 ** 20;
  * Free space on the server's disk. PostgreSQL has no SQL for it, so it is asked of the file system when the server is
  * on this machine, or told by the operator (`freeBytes`).
  */
-export async function checkSpace(client: ClientBase, source: CatalogTable, freeBytes?: number): Promise<Check> {
+export async function checkSpace(
+  client: ClientBase,
+  source: CatalogTable,
+  freeBytes?: number,
+): Promise<Check> {
   let free = freeBytes;
   if (free === undefined) {
     const { rows } = await client.query<{ local: boolean; directory: string | null }>(

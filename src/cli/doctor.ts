@@ -1,0 +1,76 @@
+import type { Command } from 'commander';
+import { readMigrationFile } from '../config/migration-file.ts';
+import type { Context } from '../context.ts';
+import { schemaVersion } from '../db/migrate.ts';
+import { type Check, ok, warn } from '../migration/preflight/checks.ts';
+import { preflight } from '../migration/preflight/preflight.ts';
+import { loadTensorflow } from '../model/index.ts';
+import { type CommonFlags, print, say, table, withContext } from './output.ts';
+
+const marks = { ok: 'ok', warn: 'WARN', refuse: 'REFUSED' } as const;
+
+export function doctorCommand(program: Command): Command {
+  return program
+    .command('doctor [file]')
+    .description('look at the database, and at one migration file, without changing anything')
+    .option(
+      '--disk-free <bytes>',
+      "free bytes on the server's disk, if they cannot be seen from here",
+      Number,
+    )
+    .action(
+      async (path: string | undefined, flags: CommonFlags & { diskFree?: number }, command: Command) => {
+        await withContext(command, async (ctx) => {
+          const checks = await environment(ctx);
+          const options = flags.diskFree === undefined ? {} : { diskFree: flags.diskFree };
+          const result = path ? await preflight(ctx.pool, await readMigrationFile(path), options) : null;
+          checks.push(...(result?.checks ?? []));
+          if (flags.json) print({ schema: 1, ok: !result?.error, checks });
+          else
+            say(
+              table(
+                checks.map((check) => [
+                  marks[check.status],
+                  check.id,
+                  check.hint && check.status !== 'ok' ? `${check.message} — ${check.hint}` : check.message,
+                ]),
+              ),
+            );
+          if (result?.error) process.exitCode = result.error.exitCode;
+        });
+      },
+    );
+}
+
+async function environment(ctx: Context): Promise<Check[]> {
+  const { backend } = await loadTensorflow();
+  const version = await schemaVersion(ctx.pool);
+  const { rows } = await ctx.pool.query<{ name: string; setting: string; unit: string | null }>(
+    `select name, setting, unit from pg_settings
+      where name in ('log_statement', 'log_destination', 'logging_collector', 'deadlock_timeout', 'max_connections')`,
+  );
+  const setting = (name: string) => rows.find((row) => row.name === name)?.setting ?? '';
+  const jsonlog = setting('log_destination').includes('jsonlog') && setting('logging_collector') === 'on';
+  const deadlock = Number(setting('deadlock_timeout'));
+  return [
+    ok('server', `PostgreSQL ${ctx.serverVersion}`),
+    version
+      ? ok('schema', `foreshadow is installed, version ${version}`)
+      : warn('schema', 'foreshadow is not installed here', 'Run: foreshadow init'),
+    ok('model backend', `${backend.name} (${backend.reason})`),
+    jsonlog
+      ? ok('query log', `jsonlog is on, log_statement = ${setting('log_statement')}`)
+      : warn(
+          'query log',
+          'the server does not write a jsonlog; prediction would rest on captured changes alone',
+          "Set logging_collector = on (restart), log_destination = 'jsonlog', log_statement = 'all'.",
+        ),
+    deadlock >= 500
+      ? ok('deadlock_timeout', `${deadlock} ms`)
+      : warn(
+          'deadlock_timeout',
+          `${deadlock} ms is less than twice the cutover budget of 250 ms`,
+          'Set it to 1s for the time of the cutover.',
+        ),
+  ];
+}

@@ -1,0 +1,71 @@
+import { Command, CommanderError } from 'commander';
+import { ForeshadowError } from '../core/errors.ts';
+import { abortCommand } from './abort.ts';
+import { cutoverCommand } from './cutover.ts';
+import { demoCommand } from './demo.ts';
+import { doctorCommand } from './doctor.ts';
+import { explainCommand } from './explain.ts';
+import { initCommand } from './init.ts';
+import { describeError, print } from './output.ts';
+import { runCommand } from './run.ts';
+import { scoreCommand } from './score.ts';
+import { statusCommand } from './status.ts';
+import { trainCommand } from './train.ts';
+import { uninstallCommand } from './uninstall.ts';
+import { verifyCommand } from './verify.ts';
+
+/** Builds the whole command line: one file a verb. */
+export function createProgram(): Command {
+  const program = new Command('foreshadow')
+    .description(
+      'Moves a live PostgreSQL table into a new format, knowing in advance which rows are needed next.',
+    )
+    .option('--database-url <url>', 'the database; DATABASE_URL and PG* variables when absent')
+    .option('--models <dir>', 'folder of the model registry (FORESHADOW_MODELS, or ./models)')
+    .option(
+      '--log-level <level>',
+      'silent, error, warn, info or debug, to stderr (FORESHADOW_LOG_LEVEL, or warn)',
+    )
+    .showHelpAfterError('(run with --help to see what it takes)')
+    .configureOutput({ writeErr: (text) => void process.stderr.write(text) })
+    .exitOverride();
+  for (const add of [
+    demoCommand,
+    doctorCommand,
+    initCommand,
+    runCommand,
+    statusCommand,
+    explainCommand,
+    cutoverCommand,
+    verifyCommand,
+    abortCommand,
+    trainCommand,
+    scoreCommand,
+    uninstallCommand,
+  ]) {
+    const command = add(program);
+    command.exitOverride().option('--json', 'print exactly one JSON document to stdout');
+  }
+  return program;
+}
+
+/** Parses and runs. Errors are printed here, once: as text to stderr, or as one JSON document with --json. */
+export async function run(argv: readonly string[]): Promise<{ exitCode: number }> {
+  const program = createProgram();
+  try {
+    await program.parseAsync(argv as string[]);
+    return { exitCode: Number(process.exitCode ?? 0) };
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      return { exitCode: error.exitCode === 0 || error.code === 'commander.helpDisplayed' ? 0 : 2 };
+    }
+    const known = error instanceof ForeshadowError ? error : null;
+    if (argv.includes('--json')) print({ schema: 1, error: describeError(error) });
+    process.stderr.write(
+      known
+        ? `foreshadow: ${known.message}\n  ${known.hint}\n`
+        : `foreshadow: ${(error as Error).stack ?? String(error)}\n`,
+    );
+    return { exitCode: known?.exitCode ?? 1 };
+  }
+}

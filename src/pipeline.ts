@@ -1,0 +1,129 @@
+import type { MigrationFile } from './config/migration-file.ts';
+import type { Context } from './context.ts';
+import { ForeshadowError } from './core/errors.ts';
+import { requireSchema } from './db/migrate.ts';
+import { physicalPlan, preflight } from './migration/preflight/preflight.ts';
+import { resume } from './migration/resume.ts';
+import { isOver } from './migration/states.ts';
+import { findMigration, insertMigration, type Migration } from './migration/status.store.ts';
+import { describeMigration, type StatusDocument } from './migration/status.ts';
+import { Run, type RunOptions } from './pipeline/run.ts';
+import * as step from './pipeline/steps.ts';
+
+export type { PipelineEvent, RunOptions } from './pipeline/run.ts';
+
+/** How often the main loop looks at the status row, in ms. Lanes work on their own all the while. */
+const pulse = 200;
+
+/**
+ * Moves one live table into its new format, from wherever an earlier process left it.
+ *
+ *   logs → accesses → features → model → sampler → shadow → confidence → migration
+ *
+ * The status row decides what is next; every step may be repeated; the process may be killed at any line.
+ */
+export async function runMigration(
+  ctx: Context,
+  file: MigrationFile,
+  options: RunOptions = {},
+): Promise<StatusDocument> {
+  const run = new Run(ctx, await plan(ctx, file, options), options);
+  try {
+    while (!reached(run)) {
+      options.signal?.throwIfAborted();
+      run.lanes?.check();
+      await advance(run);
+      await ctx.clock.sleep(pulse, options.signal);
+      await run.refresh();
+    }
+    if (run.migration.status === 'COMPLETED') await step.settle(run);
+  } catch (error) {
+    if (options.signal?.aborted)
+      throw new ForeshadowError('INTERRUPTED', `migration ${file.name} was interrupted`);
+    if (isOver((await run.refresh()).status)) return await describeMigration(ctx.pool, file.name); // aborted meanwhile
+    if (!(error instanceof ForeshadowError) || !concernsTheMigration(error)) throw error;
+    const told = await step.sayWhatChanged(run, error);
+    await step.fail(run, told);
+    throw told;
+  } finally {
+    await run.close();
+  }
+  return describeMigration(ctx.pool, file.name);
+}
+
+/** PLANNED: looks at everything, touches nothing. A migration that exists already is taken up where it stands. */
+export async function plan(ctx: Context, file: MigrationFile, options: RunOptions = {}): Promise<Migration> {
+  await requireSchema(ctx.pool);
+  const known = await findMigration(ctx.pool, file.name);
+  if (known) return resume(ctx.pool, known, file);
+  const { error, draft, source, target } = await preflight(
+    ctx.pool,
+    file,
+    options.diskFree === undefined ? {} : { diskFree: options.diskFree },
+  );
+  if (error) throw error;
+  if (!draft || !source || !target) throw new Error('unreachable: a preflight without error has a draft');
+  const count = await ctx.pool.query<{ n: string }>(
+    `select count(*) as n from ${physicalPlan(draft, 0, source, target).names.source}`,
+  );
+  const planOf = (id: number) => physicalPlan(draft, id, source, target);
+  return insertMigration(
+    ctx.pool,
+    file,
+    { source: source.oid, target: target.oid },
+    planOf,
+    Number(count.rows[0]?.n),
+  );
+}
+
+/** One turn: whatever the state asks for now. */
+async function advance(run: Run): Promise<void> {
+  const { cutover } = run.file;
+  switch (run.migration.status) {
+    case 'PLANNED':
+      return step.begin(run);
+
+    case 'SHADOWING':
+      await run.startLanes();
+      await step.observe(run);
+      await step.train(run);
+      await step.choose(run);
+      return step.evaluate(run);
+
+    case 'READY':
+      await run.startLanes();
+      if (cutover.reads === 'when-confident') return step.cutOverReadsNow(run);
+      await step.observe(run);
+      await step.choose(run);
+      await step.evaluate(run);
+      return step.awaitOperator(run, 'reads');
+
+    case 'IN_PROGRESS':
+      await run.startLanes();
+      await step.observe(run);
+      if (run.migration.phase === 'copy') return void (await step.copyRest(run));
+      if (run.migration.phase === 'index') return step.finishIndexes(run);
+      if (run.migration.phase === 'verify') return step.verifyAll(run);
+      return cutover.writes === 'auto' ? step.cutOverWritesNow(run) : step.awaitOperator(run, 'writes');
+
+    default:
+      throw new ForeshadowError('CONFLICT', `migration ${run.migration.name} is ${run.migration.status}`);
+  }
+}
+
+function reached(run: Run): boolean {
+  const { status } = run.migration;
+  return status === run.options.until || status === 'COMPLETED' || isOver(status);
+}
+
+/** Errors that belong into the migration's status row; a lost connection or a second runner do not. */
+function concernsTheMigration(error: ForeshadowError): boolean {
+  return ![
+    'DATABASE_UNREACHABLE',
+    'ALREADY_RUNNING',
+    'INTERRUPTED',
+    'CONFLICT',
+    'CUTOVER_BLOCKED',
+    'LOG_UNREADABLE',
+  ].includes(error.code);
+}
