@@ -98,11 +98,11 @@ export function oracleShare(
   return reads > 0 ? best / reads : null;
 }
 
-/** Keys of the rows that were inserted in a span. */
-export function insertedKeys(records: readonly OperationRecord[], span: Span): Set<KeyId> {
+/** Keys of the rows whose insertion was answered after `time`, seconds since the epoch. */
+export function insertedAfter(records: readonly OperationRecord[], time: number): Set<KeyId> {
   const keys = new Set<KeyId>();
-  for (const { at, kind, ids } of records) {
-    if (kind === 'insert' && within(span, at)) for (const id of ids) keys.add(String(id));
+  for (const { at, ms, kind, ids } of records) {
+    if (kind === 'insert' && at + ms / 1000 > time) for (const id of ids) keys.add(String(id));
   }
   return keys;
 }

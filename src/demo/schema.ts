@@ -57,6 +57,19 @@ export async function buildShop(client: pg.ClientBase, rows: number): Promise<vo
   await client.query('vacuum analyze public.orders');
 }
 
+/**
+ * A login for the application whose statements the server logs, and nobody else's: the log stays small, as it would
+ * with `alter role … set log_statement = 'all'` on a server in production.
+ * @param password letters and digits
+ */
+export async function createShopRole(client: pg.ClientBase, password: string): Promise<string> {
+  await client.query(`
+    create role shop login password '${password}';
+    alter role shop set log_statement = 'all';
+    grant select, insert, update, delete on public.orders, public.orders_v2 to shop;`);
+  return 'shop';
+}
+
 /** The demo's migration document: int → bigint, text → smallint, cents → numeric, columns out of the jsonb. */
 export function migrationFile({
   rows,

@@ -197,7 +197,7 @@ export class Shop {
       const { write, writeServed: served } = this.routing.current;
       try {
         const { rows, rowCount } = await session.query(statementFor(operation, write));
-        const id = operation.kind === 'insert' ? Number(rows[0]?.['id']) : idOf(operation);
+        const id = operation.kind === 'insert' ? Number(rows[0]?.id) : idOf(operation);
         if (rowCount !== 1)
           throw new Error(`${operation.kind} of a row that should be there changed ${rowCount} rows`);
         this.commit(operation, id);
@@ -251,7 +251,7 @@ export class Shop {
       for (const row of rows) {
         const { id, ...order } = readOrder(row, table.format);
         above = id;
-        yield { id, customer: Number(row['customer_id']), order };
+        yield { id, customer: Number(row.customer_id), order };
       }
       if (rows.length < 20_000) return;
     }

@@ -98,10 +98,10 @@ const amount = (cents: number, format: Format): number | string =>
 
 /** A row of either format in the units of the ledger. pg gives bigint and numeric as text. */
 export function readOrder(row: Record<string, unknown>, format: Format): { id: number } & Order {
-  const id = Number(row['id']);
+  const id = Number(row.id);
   return format === 'old'
-    ? { id, status: row['status'] as OrderStatus, cents: Number(row['amount_cents']) }
-    : { id, status: statuses[Number(row['status'])]!, cents: Math.round(Number(row['amount']) * 100) };
+    ? { id, status: row.status as OrderStatus, cents: Number(row.amount_cents) }
+    : { id, status: statuses[Number(row.status)]!, cents: Math.round(Number(row.amount) * 100) };
 }
 
 /** Every row of a table in pages of ids, for the start and the end of the application. */

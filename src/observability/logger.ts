@@ -10,7 +10,7 @@ export function createLogger(level: LogLevel): Logger {
         paths: ['databaseUrl', 'url', 'connectionString', '*.password', '*.connectionString'],
         censor: '(hidden)',
       },
-      base: undefined,
+      base: null,
     },
     pino.destination({ dest: 2, sync: true }),
   );

@@ -257,7 +257,7 @@ export async function setRangeHeat(
   await inBatches(keys, plan, async (batch, ids) => {
     const rows = keysAsRows(plan, batch, 2);
     await pool.query(
-      `update ${range} t set heat = heat + h.heat from (
+      `update ${range} t set heat = t.heat + h.heat from (
          select r.range_id, sum(($1::float8[])[d.n]) as heat from ${rows.sql} d join ${range} r
              on (r.lo_k1 is null or (${k}) > (${low})) and (r.hi_k1 is null or (${k}) <= (${high}))
           group by r.range_id) h

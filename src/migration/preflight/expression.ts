@@ -116,7 +116,10 @@ export function replaceColumns(sql: string, replacement: (column: string) => str
   const prefix = 'select ';
   const places: { start: number; column: string }[] = [];
   const visit = (node: unknown): void => {
-    if (Array.isArray(node)) return node.forEach(visit);
+    if (Array.isArray(node)) {
+      for (const item of node) visit(item);
+      return;
+    }
     if (node === null || typeof node !== 'object') return;
     for (const [key, value] of Object.entries(node)) {
       if (key === 'ColumnRef') {

@@ -1,0 +1,24 @@
+import type { PipelineEvent } from '../pipeline.ts';
+
+const said: Partial<Record<string, string>> = {
+  SHADOWING: 'shadowing: every change is captured, the shadow fills with rows about to be needed',
+  READY: 'ready: confidence holds',
+  IN_PROGRESS: 'reads are on the target now; the rest of the rows follow',
+  COMPLETED: 'completed: reads and writes are on the target',
+};
+
+/** What an event of the pipeline is in one line; null when it is not worth one. */
+export function progressLine(event: PipelineEvent): string | null {
+  switch (event.type) {
+    case 'status':
+      return said[event.status] ?? event.status;
+    case 'step':
+      return event.step;
+    case 'wait':
+      return `waiting: ${event.reason}`;
+    case 'progress':
+      return `${Math.round(event.rows).toLocaleString('en-US')} of ${event.total.toLocaleString('en-US')} rows are on the target`;
+    case 'reads-cut-over':
+      return null;
+  }
+}
