@@ -97,7 +97,7 @@ export const MigrationFile = Type.Object(
     copy: Type.Object(
       {
         lanes: Type.Integer({
-          minimum: 2,
+          minimum: 1,
           maximum: 16,
           default: 2,
           description: 'Workers, each with its key ranges.',

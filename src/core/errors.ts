@@ -30,7 +30,7 @@ export const catalogue = {
   TARGET_UNMAPPED: {
     http: 422,
     exit: 3,
-    hint: 'Give the column a map expression or a default, or make it nullable.',
+    hint: 'Give the column a map expression (NULL::type will do where it may be null) or a default.',
   },
   MAP_INVALID: {
     http: 422,

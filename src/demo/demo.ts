@@ -9,7 +9,7 @@ import { type PipelineEvent, runMigration } from '../pipeline.ts';
 import { type DemoReport, demoReport, round } from './document.ts';
 import { hitShares, insertedAfter, latencies, oracleShare, readCounts } from './measure.ts';
 import type { ApplicationSummary } from './messages.ts';
-import { progressLine } from './progress.ts';
+import { createProgress } from './progress.ts';
 import { type OperationRecord, parseRecord } from './record.ts';
 import { migrationFile } from './schema.ts';
 import { Stage } from './stage.ts';
@@ -92,10 +92,11 @@ async function perform(
   let completed = Number.POSITIVE_INFINITY;
   const started = clock.now();
   const logBytesPerSecond = ((await stage.queryLogBytes()) - logBefore) / (started - opened);
+  const progress = createProgress();
   const onEvent = (event: PipelineEvent) => {
     if (event.type === 'reads-cut-over') reads = event;
     if (event.type === 'status' && event.status === 'COMPLETED') completed = event.at;
-    const line = progressLine(event);
+    const line = progress(event);
     if (line !== null) tell(line);
   };
   const status = await migrate(stage, onEvent, signal);

@@ -7,8 +7,23 @@ const said: Partial<Record<string, string>> = {
   COMPLETED: 'completed: reads and writes are on the target',
 };
 
+/** A reason to wait comes anew with every evaluation; more often than this nobody reads it. */
+const waitSeconds = 5;
+
+/** Turns events into lines, leaving out what was just said. */
+export function createProgress(): (event: PipelineEvent) => string | null {
+  let waitedAt = Number.NEGATIVE_INFINITY;
+  return (event) => {
+    if (event.type === 'wait') {
+      if (event.at - waitedAt < waitSeconds) return null;
+      waitedAt = event.at;
+    }
+    return progressLine(event);
+  };
+}
+
 /** What an event of the pipeline is in one line; null when it is not worth one. */
-export function progressLine(event: PipelineEvent): string | null {
+function progressLine(event: PipelineEvent): string | null {
   switch (event.type) {
     case 'status':
       return said[event.status] ?? event.status;

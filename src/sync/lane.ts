@@ -78,7 +78,8 @@ export class Lane {
         failures = 0;
         const busy = work.refreshed.taken > 0 || work.copied > 0 || work.moved > 0;
         wait = busy ? shortestWait : Math.min(longestWait, wait * 2);
-        if (busy && work.refreshed.taken >= refreshRows) continue; // a backlog: no pause
+        const more = work.refreshed.taken >= refreshRows || work.copied > 0 || work.moved >= admitRows;
+        if (more) continue; // a backlog, or chunks to copy: no pause
       } catch (error) {
         if (isConnectionError(error) || !(await this.#rollback())) await this.#drop();
         if (error instanceof TakenOver) return 'taken over';
@@ -148,7 +149,9 @@ export class Lane {
     // A stopped process must not hold its lane row: the server ends the transaction after 2 s. Small batches by key
     // want nested loops, whatever the statistics of a table that was empty a minute ago say.
     await client.query(
-      `set idle_in_transaction_session_timeout = 2000; set statement_timeout = 30000; set lock_timeout = 2000;
+      // Asynchronous commits are safe here: a crash undoes T's rows together with the consumption of their log rows, and
+      // the swap's own commit, which is synchronous, makes all earlier ones durable.
+      `set synchronous_commit = off; set idle_in_transaction_session_timeout = 2000; set statement_timeout = 30000; set lock_timeout = 2000;
        set enable_hashjoin = off; set enable_mergejoin = off`,
     );
     this.#client = client;

@@ -36,15 +36,28 @@ export async function preflight(
   return withClient(pool, async (client) => {
     await client.query('begin isolation level read committed read write');
     try {
-      // User expressions resolve as they would for the user: under the role's own search path.
-      await client.query(
-        "select set_config('search_path', reset_val, true) from pg_settings where name = 'search_path'",
-      );
+      await useOwnSearchPath(client);
       return await examine(client, file, options);
     } finally {
       await client.query('rollback').catch(() => undefined);
     }
   });
+}
+
+/**
+ * User expressions resolve as they would for the user: under the role's own search path. Our sessions start with
+ * another one, which is all that pg_settings can tell, so the settings of role and database are looked up.
+ */
+async function useOwnSearchPath(client: ClientBase): Promise<void> {
+  await client.query(
+    `select set_config('search_path', coalesce(
+       (select substr(setting, length('search_path=') + 1)
+          from pg_db_role_setting d cross join unnest(d.setconfig) as setting
+         where setting like 'search\\_path=%' and d.setrole in (0, session_user::regrole)
+           and d.setdatabase in (0, (select oid from pg_database where datname = current_database()))
+         order by d.setrole <> 0 desc, d.setdatabase <> 0 desc limit 1),
+       (select boot_val from pg_settings where name = 'search_path')), true)`,
+  );
 }
 
 async function examine(
@@ -78,7 +91,10 @@ async function examine(
     for (const error of errors) checks.push(refuse(`dependents of ${role}`, error));
     if (!errors.length) checks.push(ok(`dependents of ${role}`, 'nothing that the swap cannot carry'));
   }
-  for (const check of await privileges(client, source, target)) checks.push(check);
+  checks.push(...(await privileges(client, source, target)));
+  // Without these rights the questions below cannot even be asked.
+  if (checks.some((check) => check.code === 'PRIVILEGE'))
+    return { checks, error: firstRefusal(checks), draft: null, source, target };
 
   const full = await client.query(`select 1 from ${ident(target.schema, target.name)} limit 1`);
   if (full.rowCount)

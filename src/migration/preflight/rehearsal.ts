@@ -73,6 +73,7 @@ async function failingRows(
   );
   await client.query(
     `create function pg_temp.foreshadow_failing() returns table (key text, message text) language plpgsql as $body$
+     #variable_conflict use_column
      declare s ${ident(source.schema, source.name)}%rowtype; found_rows integer := 0;
      begin
        for s in select s.* from ${sample} loop

@@ -101,13 +101,16 @@ export async function resolveRowMap(
       });
       await requireImmutable(client, column.name, resolved.sql, relation);
       await requireAssignable(client, column, resolved.sql, source, target);
+      // The conversion to the column's type is part of the map: timestamp → timestamptz depends on the time zone.
+      const value = typedValue(column, resolved);
+      if (value !== resolved.sql) await requireImmutable(client, column.name, value, relation);
       columns.push({
         name: column.name,
         type: column.type,
         category: column.category,
         notNull: column.notNull,
         expression: resolved.sql,
-        value: typedValue(column, resolved),
+        value,
         reads: resolved.reads ?? source.columns.map((each) => each.name),
         identity,
         overriding: column.identity === 'a',
