@@ -55,14 +55,12 @@ export async function catalogueOf(pool: Pool, without = ''): Promise<string[]> {
   const client = await pool.connect();
   try {
     await client.query('set search_path = pg_catalog');
-    const lines: string[] = [];
-    for (const [kind, sql] of Object.entries(kinds)) {
-      const { rows } = await client.query<{ place: string; what: string }>(
-        `select * from (${sql}) as listed(place, what) where place = '' or place <> $1`,
-        [without],
-      );
-      lines.push(...rows.map(({ what }) => `${kind}: ${what}`));
-    }
+    const all = Object.entries(kinds).map(
+      ([kind, sql]) =>
+        `select '${kind}: ' || what as line from (${sql}) as listed(place, what) where place = '' or place <> $1`,
+    );
+    const { rows } = await client.query<{ line: string }>(all.join(' union all '), [without]);
+    const lines = rows.map((row) => row.line);
     return lines.filter((line) => without === '' || !line.startsWith(`schema: ${without} `)).sort();
   } finally {
     client.release(true); // its search_path goes with it

@@ -193,19 +193,22 @@ async function firstMutable(
   await client.query('savepoint mutable');
   await client.query(`create temp view foreshadow_mutable as select (${sql}) as c from ${relation} as s`);
   const { rows } = await client.query<{ name: string; volatility: string }>(
-    `with tree as (select ev_action::text as action from pg_rewrite where ev_class = 'pg_temp.foreshadow_mutable'::regclass)
-     select p.oid::regprocedure::text as name, case p.provolatile when 's' then 'stable' else 'volatile' end as volatility
-       from tree, regexp_matches(action, ':(?:funcid|opfuncid) (\\d+)', 'g') m
-       join pg_proc p on p.oid = m[1]::oid
-      where p.provolatile <> 'i'
-     union all
-     select 'current_date or its like', 'stable' from tree where action like '%{SQLVALUEFUNCTION%'
-     union all
-     select 'the cast to ' || format_type(m[1]::oid, null), 'stable'
-       from tree, regexp_matches(action, '\\{COERCEVIAIO .*?:resulttype (\\d+)', 'g') m
-       join pg_type t on t.oid = m[1]::oid
-       join pg_proc p on p.oid = t.typinput where p.provolatile <> 'i'
-      limit 1`,
+    // A cast through text shows the type it makes, not the one it takes: where that one's input function is immutable,
+    // the other type's output function is to blame, and the cast is named for want of anything better.
+    `with tree as (select ev_action::text as action from pg_rewrite where ev_class = 'pg_temp.foreshadow_mutable'::regclass),
+     culprit (rank, name, volatility) as (
+       select 1, p.oid::regprocedure::text, case p.provolatile when 's' then 'stable' else 'volatile' end
+         from tree, regexp_matches(action, ':(?:funcid|opfuncid) (\\d+)', 'g') m
+         join pg_proc p on p.oid = m[1]::oid
+        where p.provolatile <> 'i'
+       union all
+       select 2, 'current_date or its like', 'stable' from tree where action like '%{SQLVALUEFUNCTION%'
+       union all
+       select case p.provolatile when 'i' then 4 else 3 end, 'the cast to ' || format_type(t.oid, null), 'stable'
+         from tree, regexp_matches(action, '\\{COERCEVIAIO .*?:resulttype (\\d+) ', 'g') m
+         join pg_type t on t.oid = m[1]::oid
+         join pg_proc p on p.oid = t.typinput)
+     select name, volatility from culprit order by rank limit 1`,
   );
   await client.query('rollback to savepoint mutable');
   return rows[0] ?? null;
