@@ -1,6 +1,7 @@
 import type { MigrationFile } from './config/migration-file.ts';
 import type { Context } from './context.ts';
 import { ForeshadowError } from './core/errors.ts';
+import { countRows } from './db/catalog.ts';
 import { requireSchema } from './db/migrate.ts';
 import { physicalPlan, preflight } from './migration/preflight/preflight.ts';
 import { resume } from './migration/resume.ts';
@@ -63,16 +64,13 @@ export async function plan(ctx: Context, file: MigrationFile, options: RunOption
   );
   if (error) throw error;
   if (!draft || !source || !target) throw new Error('unreachable: a preflight without error has a draft');
-  const count = await ctx.pool.query<{ n: string }>(
-    `select count(*) as n from ${physicalPlan(draft, 0, source, target).names.source}`,
-  );
   const planOf = (id: number) => physicalPlan(draft, id, source, target);
   return insertMigration(
     ctx.pool,
     file,
     { source: source.oid, target: target.oid },
     planOf,
-    Number(count.rows[0]?.n),
+    await countRows(ctx.pool, source),
   );
 }
 
@@ -100,7 +98,7 @@ async function advance(run: Run): Promise<void> {
 
     case 'IN_PROGRESS':
       await run.startLanes();
-      await step.observe(run);
+      if (run.observation) await step.observe(run); // for the measured coverage; after a restart nothing needs it
       if (run.migration.phase === 'copy') return void (await step.copyRest(run));
       if (run.migration.phase === 'index') return step.finishIndexes(run);
       if (run.migration.phase === 'verify') return step.verifyAll(run);

@@ -1,4 +1,5 @@
-import type { ClientBase } from 'pg';
+import type { ClientBase, Pool } from 'pg';
+import { ident } from './ident.ts';
 
 export interface CatalogColumn {
   readonly name: string;
@@ -105,4 +106,13 @@ export function fingerprintSql(oid: number): string {
                                   a.attgenerated, a.attidentity, a.attisdropped), ';' order by a.attnum)
         from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0))
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = ${oid})`;
+}
+
+/** Above this many rows the statistics' guess serves: counting would hold a snapshot for long. */
+const countedRows = 5_000_000;
+
+export async function countRows(pool: Pool, table: CatalogTable): Promise<number> {
+  if (table.estimatedRows > countedRows) return table.estimatedRows;
+  const { rows } = await pool.query<{ n: string }>(`select count(*) as n from ${ident(table.schema, table.name)}`);
+  return Number(rows[0]?.n ?? 0);
 }

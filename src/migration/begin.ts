@@ -13,7 +13,7 @@ import { stampSql } from '../sync/lane.queries.ts';
 import { migrationTablesSql } from '../sync/tables.ts';
 import { deferIndexSql, findCarried, findDeferred } from './deferred-indexes.ts';
 import { createRanges } from './ranges.ts';
-import { type Migration, moveStatus, type Physical, recordEvent } from './status.store.ts';
+import { databaseNow, type Migration, moveStatus, type Physical, recordEvent } from './status.store.ts';
 
 /** 100 ms: longer, and every reader queues behind our request for the lock. */
 const lockTimeout = 100;
@@ -132,7 +132,7 @@ async function install(
     const moved = await moveStatus(client, migration, 'PLANNED', 'SHADOWING', {
       physical,
       overlay_oid: overlay.rows[0]?.oid,
-      shadowing_at: new Date(),
+      shadowing_at: databaseNow,
       wait_reason: null,
     });
     await recordEvent(client, migration.id, 'lock', {

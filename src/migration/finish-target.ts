@@ -47,11 +47,13 @@ export async function finishTarget(
 export async function settleTarget(pool: Pool, migration: Migration, clock: Clock): Promise<void> {
   const { schema: finalSchema, name } = finalTable(migration);
   const table = ident(finalSchema, name);
+  // Taken after the commit is known: whoever starts later sees the swap.
+  const { rows: after } = await pool.query<{ at: string }>('select clock_timestamp()::text as at');
   for (;;) {
     const { rowCount } = await pool.query(
       `select 1 from pg_stat_activity where datname = current_database() and backend_xmin is not null
-          and backend_type not in ('autovacuum worker', 'walsender') and xact_start < $1`,
-      [migration.writes_cut_over_at],
+          and backend_type not in ('autovacuum worker', 'walsender') and xact_start < $1::timestamptz`,
+      [after[0]?.at],
     );
     if (!rowCount) break;
     await clock.sleep(200);

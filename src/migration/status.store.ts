@@ -109,12 +109,20 @@ export async function insertMigration(
 /** Columns of the status row that a step may set along with (or without) a change of state. */
 export type StatusColumns = Readonly<Record<string, unknown>>;
 
+/** The database's own time, as a value of {@link StatusColumns}: ours may differ, and snapshots are compared with it. */
+export const databaseNow = Symbol('clock_timestamp()');
+
 function assignments(columns: StatusColumns, first: number): { sql: string; values: unknown[] } {
-  const entries = Object.entries(columns);
-  const sql = entries.map(([name], i) => `, ${name} = $${first + i}`).join('');
-  const values = entries.map(([, value]) =>
-    value !== null && typeof value === 'object' && !(value instanceof Date) ? JSON.stringify(value) : value,
-  );
+  const values: unknown[] = [];
+  let sql = '';
+  for (const [name, value] of Object.entries(columns)) {
+    if (value === databaseNow) {
+      sql += `, ${name} = clock_timestamp()`;
+      continue;
+    }
+    values.push(value !== null && typeof value === 'object' ? JSON.stringify(value) : value);
+    sql += `, ${name} = $${first + values.length - 1}`;
+  }
   return { sql, values };
 }
 

@@ -6,6 +6,7 @@ import type { MigrationStatus } from '../core/states.ts';
 import { getMigration, type Migration, updateStatus } from '../migration/status.store.ts';
 import type { Predictor } from '../model/index.ts';
 import type { Coverage, Rival, Selection } from '../shadow/coverage.ts';
+import { countLanes } from '../sync/lane.queries.ts';
 import { Lanes } from '../sync/lanes.ts';
 import type { Choice } from './choice.ts';
 import type { Observation } from './observation.ts';
@@ -108,7 +109,8 @@ export class Run {
     if (!migration.physical) throw new Error(`migration ${migration.name} has not begun`);
     const lanes = new Lanes({
       plan: migration.plan,
-      lanes: file.copy.lanes,
+      // as many as the migration began with, whatever the file says now: the key ranges are dealt out
+      lanes: await countLanes(ctx.pool, migration.id),
       stamp: migration.physical.stamp,
       chunkRows: file.copy.chunkRows,
       rowsPerSecond: file.copy.rowsPerSecond,

@@ -4,7 +4,7 @@ import { cutOverReads } from '../migration/cutover/reads.ts';
 import { cutOverWrites } from '../migration/cutover/writes.ts';
 import { finishTarget, settleTarget } from '../migration/finish-target.ts';
 import { sayChange } from '../migration/resume.ts';
-import { getMigration, moveStatus, updateStatus } from '../migration/status.store.ts';
+import { databaseNow, getMigration, moveStatus, updateStatus } from '../migration/status.store.ts';
 import { requireEqual, verify } from '../migration/verify.ts';
 import { Coverage, type Rival, type Selection } from '../shadow/coverage.ts';
 import { forgetChanges, storedMembers } from '../shadow/wanted.queries.ts';
@@ -80,7 +80,7 @@ export async function evaluate(run: Run): Promise<void> {
   if (gate.open && status === 'SHADOWING') {
     run.moved(
       await moveStatus(run.ctx.pool, run.migration, status, 'READY', {
-        ready_at: new Date(),
+        ready_at: databaseNow,
         wait_reason: null,
       }),
     );
@@ -145,7 +145,7 @@ export async function copyRest(run: Run): Promise<boolean> {
   if (done)
     await updateStatus(ctx.pool, migration.id, {
       phase: 'index',
-      copied_at: new Date(),
+      copied_at: databaseNow,
       rate: null,
       eta_s: null,
     });

@@ -23,7 +23,7 @@ export function mappedRowsSql(plan: TablePlan, where: string): string {
 export function overlaySql(plan: TablePlan): string {
   const { target, keyLog, overlay, overlayGate } = plan.names;
   const columns = plan.targetOrder.map((name) => `t.${ident(name)}`).join(', ');
-  const gate = `exists (select 1 from ${overlayGate} where open)`;
+  const gate = `not exists (select 1 from ${overlayGate})`;
   const inLog = (match: string) => `exists (select 1 from ${keyLog} l where ${match})`;
   const dirty = inLog(mappedMatches(plan, 'l'));
   const inTarget = `exists (select 1 from ${target} t where ${rowsMatch(plan)})`;

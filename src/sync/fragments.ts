@@ -55,12 +55,12 @@ export function rowsMatch(plan: TablePlan): string {
 }
 
 /**
- * Source row s is the row that one of our rows speaks of. The raw key finds it by the source's own index; the mapped
- * key decides, because equal keys need not have the same image (1.0 and 1.00) and so not the same mapped key.
+ * Source row s is the row that one of our rows speaks of: by mapped key, never by raw key. Equal keys need not have the
+ * same image (1.0 and 1.00) and so not the same mapped key; and one mapped key may have had several raw keys in turn
+ * ('A', then 'a' under lower()), so the raw key of a log row may be gone while the row it once named is not.
  */
 export function sourceMatches(plan: TablePlan, alias: string): string {
-  const raw = plan.sourceKey.map((column, i) => `s.${ident(column.name)} = ${alias}.k${i + 1}`);
-  return [...raw, mappedMatches(plan, alias)].join(' and ');
+  return mappedMatches(plan, alias);
 }
 
 /** the target's columns that are written */

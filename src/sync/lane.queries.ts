@@ -102,6 +102,14 @@ export async function liveHolders(
   return rows;
 }
 
+export async function countLanes(pool: Pool, migrationId: number): Promise<number> {
+  const { rows } = await pool.query<{ n: number }>(
+    'select count(*)::int as n from foreshadow.lane where migration_id = $1',
+    [migrationId],
+  );
+  return rows[0]?.n ?? 0;
+}
+
 /**
  * Changes the mode of all lanes in one transaction (the caller's). It waits for running lane transactions, so after
  * the commit no lane works in the old mode.

@@ -36,9 +36,9 @@ export function migrationTablesSql(plan: TablePlan): string[] {
        alter column copied set default 0, alter column copied set not null,
        alter column heat set default 0, alter column heat set not null`,
 
-    // Closed in the same transaction as the swap: older snapshots still see it open, and S as it was.
-    `create table ${overlayGate} (open boolean)`,
-    `insert into ${overlayGate} values (true)`,
+    // Open while it is empty, closed by a row of the transaction that swaps: older snapshots still see it open and S as
+    // it was, and so do snapshots from before the migration, which would not see a row that says "open".
+    `create table ${overlayGate} (closed_at timestamptz not null)`,
   ];
 }
 

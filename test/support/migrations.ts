@@ -1,15 +1,18 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { expect } from 'vitest';
 import { type MigrationFile, parseMigrationFile } from '../../src/config/migration-file.ts';
 import { type Context, createContext } from '../../src/context.ts';
+import { type ErrorCode, ForeshadowError } from '../../src/core/errors.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { initSchema } from '../../src/db/migrate.ts';
 import { runMigration } from '../../src/pipeline.ts';
 import type { RunOptions } from '../../src/pipeline/run.ts';
+import { catalogueOf, rowsOnDisk } from './catalogue.ts';
 import { afterFile, type TestDatabase, testDatabase } from './database.ts';
 
-type Part<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: Part<T[K]> } : T;
+export type Part<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: Part<T[K]> } : T;
 
 /** A gate that is open as soon as there is a shadow, and nobody to wait for: a small table moves in a second or two. */
 const quick = {
@@ -71,4 +74,26 @@ export async function failureOf(work: Promise<unknown>): Promise<Error & { code?
     return error as Error;
   }
   throw new Error('it was expected to fail, and did not');
+}
+
+/**
+ * The migration is refused before anything is touched: neither the catalogue, nor the rows of S, nor our status table
+ * show a trace of it.
+ */
+export async function expectRefusal(
+  db: MigrationDatabase,
+  file: Part<MigrationFile>,
+  code: ErrorCode,
+  message: RegExp,
+  exit = 3,
+  options: RunOptions = {},
+): Promise<ForeshadowError> {
+  const before = [await catalogueOf(db.pool), await rowsOnDisk(db.pool, 's')];
+  const error = await failureOf(db.run(migrationOf(file), { ...options, until: 'PLANNED' }));
+  expect(error).toBeInstanceOf(ForeshadowError);
+  expect(error.message).toMatch(message);
+  expect(error).toMatchObject({ code, exitCode: exit, hint: expect.stringMatching(/\w+/) });
+  expect([await catalogueOf(db.pool), await rowsOnDisk(db.pool, 's')]).toEqual(before);
+  expect((await db.pool.query('select name from foreshadow.migration_status')).rows).toEqual([]);
+  return error as ForeshadowError;
 }

@@ -1,7 +1,7 @@
 import type { Pool } from 'pg';
 import { transaction } from '../../db/tx.ts';
 import { setLaneMode } from '../../sync/lane.queries.ts';
-import { type Migration, moveStatus, routeTo } from '../status.store.ts';
+import { databaseNow, type Migration, moveStatus, routeTo } from '../status.store.ts';
 
 /**
  * READY → IN_PROGRESS: the application is told to read from the overlay, and lanes begin to copy. The overlay has been
@@ -11,7 +11,7 @@ export async function cutOverReads(pool: Pool, migration: Migration): Promise<Mi
   return transaction(pool, async (client) => {
     const moved = await moveStatus(client, migration, 'READY', 'IN_PROGRESS', {
       phase: 'copy',
-      reads_cut_over_at: new Date(),
+      reads_cut_over_at: databaseNow,
       wait_reason: null,
     });
     await setLaneMode(client, migration.plan, 'IN_PROGRESS');

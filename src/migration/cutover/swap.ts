@@ -51,7 +51,7 @@ export async function swapSql(client: ClientBase, migration: Migration): Promise
       (index) => `alter index ${ident(final.schema, index.temporaryName)} rename to ${ident(index.name)}`,
     ),
     ...guardSql(migration, target),
-    `update ${plan.names.overlayGate} set open = false`,
+    `insert into ${plan.names.overlayGate} values (pg_catalog.clock_timestamp())`,
   ];
 }
 

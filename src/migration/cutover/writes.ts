@@ -4,7 +4,7 @@ import type { Clock } from '../../core/clock.ts';
 import { ForeshadowError } from '../../core/errors.ts';
 import { codeOf, isConnectionError, isRetryable, sqlstate } from '../../db/sqlstate.ts';
 import { type LaneStamp, setLaneMode, stampSql } from '../../sync/lane.queries.ts';
-import { getMigration, type Migration, moveStatus, recordEvent, routeTo } from '../status.store.ts';
+import { databaseNow, getMigration, type Migration, moveStatus, recordEvent, routeTo } from '../status.store.ts';
 import { lockHolders, olderSnapshots, sayBlockers } from './blockers.queries.ts';
 import { physicalOf, swapSql, withSwapXid } from './swap.ts';
 
@@ -99,7 +99,11 @@ async function attemptSwap(
   // lock_timeout counts for each lock; statement_timeout is what bounds the whole.
   const within = async (sql: string) => client.query(`set local statement_timeout = ${left()}; ${sql}`);
 
-  while ((await client.query(`select 1 from ${plan.names.keyLog} limit 1`)).rowCount) left();
+  while ((await client.query(`select 1 from ${plan.names.keyLog} limit 1`)).rowCount) {
+    if (performance.now() - writersHeld > budget * 0.8) {
+      throw new Blocked('lanes did not drain the key log within the budget; is a process running this migration?');
+    }
+  }
   const drained = (await client.query<{ at: string }>('select clock_timestamp()::text as at')).rows[0]
     ?.at as string;
   for (;;) {
@@ -124,8 +128,8 @@ async function attemptSwap(
     ?.xid as string;
   await within(withSwapXid(statements, xid).join(';\n'));
   const moved = await moveStatus(client, migration, 'IN_PROGRESS', 'COMPLETED', {
-    writes_cut_over_at: new Date(),
-    completed_at: new Date(),
+    writes_cut_over_at: databaseNow,
+    completed_at: databaseNow,
     wait_reason: null,
   });
   await routeTo(client, migration.id, 'target', 'target');

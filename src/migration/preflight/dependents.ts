@@ -37,7 +37,9 @@ async function dependents(client: ClientBase, table: CatalogTable): Promise<Depe
       where not (d.classid = 'pg_class'::regclass and rel.relkind in ('i', 't'))
         and not (d.classid = 'pg_class'::regclass and rel.relkind = 'S' and d.deptype in ('a', 'i'))
         and not (d.classid = 'pg_class'::regclass and d.objid = $1)
-        and not (d.classid = 'pg_constraint'::regclass and con.contype in ('p', 'u', 'c', 'n') and con.conrelid = $1)
+        and not (d.classid = 'pg_constraint'::regclass and con.contype in ('p', 'u', 'c', 'n') and con.conrelid = $1
+                 -- a temporal key (WITHOUT OVERLAPS) is an exclusion constraint at heart: ON CONFLICT cannot use it
+                 and not exists (select 1 from pg_index x where x.indexrelid = con.conindid and x.indisexclusion))
         and d.classid <> 'pg_attrdef'::regclass
         and not (d.classid = 'pg_type'::regclass and d.deptype = 'i')
         and not (d.classid = 'pg_trigger'::regclass and trg.tgisinternal)
@@ -51,10 +53,11 @@ async function dependents(client: ClientBase, table: CatalogTable): Promise<Depe
 async function widePublications(client: ClientBase, table: CatalogTable): Promise<string[]> {
   const { rows } = await client.query<{ name: string }>(
     `select p.pubname as name from pg_publication p
-      where p.puballtables or exists (
-        select 1 from pg_publication_tables pt
-         where pt.pubname = p.pubname and pt.schemaname = $1 and pt.tablename = $2)`,
-    [table.schema, table.name],
+      where not exists (select 1 from pg_publication_rel r where r.prpubid = p.oid and r.prrelid = $3)
+        and (p.puballtables or exists (
+          select 1 from pg_publication_tables pt
+           where pt.pubname = p.pubname and pt.schemaname = $1 and pt.tablename = $2))`,
+    [table.schema, table.name, table.oid],
   );
   return rows.map((row) => row.name);
 }

@@ -234,11 +234,14 @@ async function privileges(client: ClientBase, source: CatalogTable, target: Cata
        from pg_class c where c.oid = any($1::oid[])
      union all
      select 'CREATE on schema ' || quote_ident(n.nspname), has_schema_privilege(n.oid, 'CREATE')
-       from pg_namespace n where n.nspname = any($2::text[])`,
+       from pg_namespace n where n.nspname = any($2::text[])
+     union all
+     select 'pg_read_all_stats, without which the swap cannot see whose snapshots are older than it',
+            pg_has_role('pg_read_all_stats', 'USAGE')`,
     [[source.oid, target.oid], [...new Set([source.schema, target.schema])]],
   );
   const missing = rows.filter((row) => !row.granted);
-  if (!missing.length) return [ok('privileges', 'owner of both tables, may create in their schemas')];
+  if (!missing.length) return [ok('privileges', 'owner of both tables, may create in their schemas, sees all sessions')];
   return missing.map((row) => refuse('privileges', new ForeshadowError('PRIVILEGE', `missing: ${row.what}`)));
 }
 
