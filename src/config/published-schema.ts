@@ -10,7 +10,10 @@ function relax(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(relax);
   if (node === null || typeof node !== 'object') return node;
   const copy = Object.fromEntries(Object.entries(node).map(([key, value]) => [key, relax(value)]));
-  const { properties, required } = copy as { properties?: Record<string, { default?: unknown }>; required?: string[] };
+  const { properties, required } = copy as {
+    properties?: Record<string, { default?: unknown }>;
+    required?: string[];
+  };
   if (properties && Array.isArray(required)) {
     copy.required = required.filter((name) => properties[name]?.default === undefined);
   }

@@ -113,6 +113,8 @@ const countedRows = 5_000_000;
 
 export async function countRows(pool: Pool, table: CatalogTable): Promise<number> {
   if (table.estimatedRows > countedRows) return table.estimatedRows;
-  const { rows } = await pool.query<{ n: string }>(`select count(*) as n from ${ident(table.schema, table.name)}`);
+  const { rows } = await pool.query<{ n: string }>(
+    `select count(*) as n from ${ident(table.schema, table.name)}`,
+  );
   return Number(rows[0]?.n ?? 0);
 }

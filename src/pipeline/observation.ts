@@ -1,3 +1,4 @@
+import { changeTimes } from '../access/change-times.queries.ts';
 import { type AccessMiner, createAccessMiner, createAccessResolver } from '../access/index.ts';
 import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
@@ -14,6 +15,8 @@ const keptAccesses = 4_000_000;
 /** Lanes append captured changes late and in no order, so each look begins this many seconds before the last. */
 const overlapSeconds = 10;
 const changesAtOnce = 50_000;
+/** The longest half-life of the change counters; older changes count for nothing. */
+const changeTimesHorizons = 128;
 
 /**
  * What is known about the application's use of the source: the query log, mined and followed, and captured changes.
@@ -48,7 +51,11 @@ export class Observation {
   /** Reads the whole query log once; {@link Observation.poll} goes on from there. */
   static async open(ctx: Context, migration: Migration): Promise<Observation> {
     const path = migration.definition.queryLog?.path;
-    if (!path) return new Observation(ctx, migration, null, null);
+    if (!path) {
+      const unlogged = new Observation(ctx, migration, null, null);
+      await unlogged.#readChangeTimes();
+      return unlogged;
+    }
     const { plan } = migration;
     const { schema, name } = migration.physical?.source ?? splitName(migration);
     const resolver = await createAccessResolver({
@@ -64,7 +71,24 @@ export class Observation {
     // Fail now, by name, if the log cannot be read at all; the follower below reads the same bytes.
     for await (const _ of readLog(path, { chunkBytes: 1 << 16 })) break;
     while ((await observation.#followLog()) > 0);
+    await observation.#readChangeTimes();
     return observation;
+  }
+
+  /** What the rows say of themselves (`signals`), for the time before anything else was seen. */
+  async #readChangeTimes(): Promise<void> {
+    const { signals, predict } = this.#migration.definition;
+    const columns = [signals.createdAt, signals.updatedAt].filter((name) => name !== undefined);
+    if (!columns.length) return;
+    const until = this.accesses[0]?.at ?? this.#ctx.clock.now();
+    const since = until - changeTimesHorizons * seconds(predict.horizon);
+    const { pool } = this.#ctx;
+    const changes = await changeTimes(pool, this.#migration.plan, columns, since, until, changesAtOnce);
+    if (!changes.length) return;
+    // The engine takes accesses in time order, so it starts over with these first.
+    this.accesses.unshift(...changes);
+    this.engine = new FeatureEngine(this.engine.spec);
+    this.engine.observeAll(this.accesses);
   }
 
   get hasLog(): boolean {

@@ -84,6 +84,14 @@ export function insertIntoTarget(plan: TablePlan): string {
   return `insert into ${plan.names.target} as t (${targetColumns(plan)})${overriding}`;
 }
 
+/** t holds another value than f(s) in a column that no UPDATE can set: GENERATED ALWAYS AS IDENTITY, beside the key. */
+export function fixedDiffers(plan: TablePlan): string | null {
+  const columns = plan.columns.filter(
+    (column) => column.overriding && !plan.targetKey.some((key) => key.name === column.name),
+  );
+  return columns.map((column) => `t.${ident(column.name)} <> ${column.value}`).join(' or ') || null;
+}
+
 /** ON CONFLICT on the key: every column anew, the key's image too; GENERATED ALWAYS columns cannot be updated */
 export function upsert(plan: TablePlan): string {
   const set = plan.columns

@@ -1,6 +1,7 @@
 import type { ClientBase } from 'pg';
 import type { TablePlan } from '../core/plan.ts';
 import {
+  fixedDiffers,
   insertIntoTarget,
   type KeyBounds,
   mappedKeyOf,
@@ -13,6 +14,7 @@ import {
   upsert,
   withinBounds,
 } from './fragments.ts';
+import { insertByKeys, keyTexts } from './keys.queries.ts';
 
 export interface Refreshed {
   /** log rows consumed */
@@ -46,17 +48,42 @@ function takeSql(plan: TablePlan, lane: string, limit: string): string {
 const countsSql = `(select count(*) from taken)::int as taken,
     array(select extract(epoch from clock_timestamp() - at)::float8 from taken limit 32) as lags`;
 
-/** Makes T agree with S for the keys of `touch`, in this statement's snapshot: delete what S lacks, upsert f(S). */
+/**
+ * Makes T agree with S for the keys of `touch`, in this statement's snapshot: delete what S lacks, upsert f(S). Rows that
+ * an upsert could not make equal are deleted too, and are named in `anew`: {@link bringAnew} inserts them.
+ */
 function agreeSql(plan: TablePlan): string {
   const { target, source } = plan.names;
-  return `gone as (
+  const fixed = fixedDiffers(plan);
+  const anew = fixed
+    ? `anew as (
+      delete from ${target} t using touch d, ${source} s
+       where ${targetMatches(plan, 'd')} and ${sourceMatches(plan, 'd')} and (${fixed})
+      returning ${keyTexts(plan, 'd')} as key)`
+    : `anew as (select null::text[] as key where false)`;
+  const upsertable = fixed
+    ? `where not exists (select 1 from ${target} t where ${targetMatches(plan, 'd')} and (${fixed}))`
+    : '';
+  return `${anew}, gone as (
       delete from ${target} t using touch d
        where ${targetMatches(plan, 'd')} and not exists (select 1 from ${source} s where ${sourceMatches(plan, 'd')})
       returning 1),
     kept as (
       ${insertIntoTarget(plan)}
-      select ${rowMap(plan)} from touch d join ${source} s on ${sourceMatches(plan, 'd')}
+      select ${rowMap(plan)} from touch d join ${source} s on ${sourceMatches(plan, 'd')} ${upsertable}
       ${upsert(plan)} returning 1)`;
+}
+
+const anewSql = `coalesce((select array_agg(key) from anew), '{}') as anew`;
+
+/** The second half of a refresh, at a later snapshot. Safe, since what changes in between has log rows of its own. */
+async function bringAnew(
+  client: ClientBase,
+  plan: TablePlan,
+  { anew, ...refreshed }: Refreshed & { readonly anew: string[][] },
+): Promise<Refreshed> {
+  if (anew.length) await insertByKeys(client, plan, anew);
+  return refreshed;
 }
 
 /** Mode IN_PROGRESS: every dirty key of the lane, always. One statement, one snapshot. */
@@ -67,14 +94,14 @@ export async function refreshAll(
   limit: number,
 ): Promise<Refreshed> {
   const lane = withinBounds(plan, sourceKeyOf(plan, 'l'), bounds, 2);
-  const { rows } = await client.query<Refreshed>({
+  const { rows } = await client.query<Refreshed & { anew: string[][] }>({
     name: `refresh_all_${plan.migrationId}_${lane.values.length}${bounds.low ? 'l' : ''}`,
     text: `with ${takeSql(plan, lane.sql, '$1')},
       touch as (select * from dirty), ${agreeSql(plan)}
-      select ${countsSql}, (select count(*) from touch)::int as refreshed, 0 as admitted`,
+      select ${countsSql}, (select count(*) from touch)::int as refreshed, 0 as admitted, ${anewSql}`,
     values: [limit, ...lane.values],
   });
-  return rows[0] as Refreshed;
+  return bringAnew(client, plan, rows[0] as (typeof rows)[0]);
 }
 
 /**
@@ -91,7 +118,7 @@ export async function refreshMembers(
   const { target, source, member } = plan.names;
   const inLane = withinBounds(plan, sourceKeyOf(plan, 'l'), bounds, 6);
   const keys = `${sourceKeyOf(plan, 'd')}, ${mappedKeyOf(plan, 'd')}`;
-  const { rows } = await client.query<Refreshed>({
+  const { rows } = await client.query<Refreshed & { anew: string[][] }>({
     name: `refresh_members_${plan.migrationId}_${inLane.values.length}${bounds.low ? 'l' : ''}`,
     text: `with ${takeSql(plan, inLane.sql, '$1')},
       known as (
@@ -119,8 +146,8 @@ export async function refreshMembers(
       touch as (
         select ${keys} from known d where d.present
         union all select ${keys} from admitted d), ${agreeSql(plan)}
-      select ${countsSql}, (select count(*) from touch)::int as refreshed, (select count(*) from admitted)::int as admitted`,
+      select ${countsSql}, (select count(*) from touch)::int as refreshed, (select count(*) from admitted)::int as admitted, ${anewSql}`,
     values: [limit, lane.migrationId, lane.lane, lane.pi0, lane.newRoom, ...inLane.values],
   });
-  return rows[0] as Refreshed;
+  return bringAnew(client, plan, rows[0] as (typeof rows)[0]);
 }

@@ -2,14 +2,8 @@ import type { ClientBase } from 'pg';
 import { ForeshadowError } from '../core/errors.ts';
 import type { TablePlan } from '../core/plan.ts';
 import { codeOf, sqlstate } from '../db/sqlstate.ts';
-import {
-  insertIntoTarget,
-  mappedKeyOf,
-  rowMap,
-  sourceKeyOf,
-  sourceMatches,
-  targetMatches,
-} from './fragments.ts';
+import { mappedKeyOf, sourceKeyOf, targetMatches } from './fragments.ts';
+import { insertByKeys, keyTexts } from './keys.queries.ts';
 import type { Refreshed } from './refresh.queries.ts';
 
 /** Tries before a collision counts as real: each gives in-flight owners of a value time to show up in the key log. */
@@ -23,19 +17,15 @@ const attempts = 5;
  * @throws ForeshadowError UNIQUE_VIOLATED when the owner of the value is not dirty: then the data breaks the index
  */
 export async function refreshUnique(client: ClientBase, plan: TablePlan, limit: number): Promise<Refreshed> {
-  const { keyLog, changeEvent, target, source } = plan.names;
+  const { keyLog, changeEvent, target } = plan.names;
   const keys = `${sourceKeyOf(plan, 'l')}, ${mappedKeyOf(plan, 'l')}`;
-  const columns = [
-    ...plan.sourceKey.map((_, i) => `k${i + 1}`),
-    ...plan.targetKey.map((_, i) => `m${i + 1}`),
-  ];
-  const taken = await client.query<Record<string, string[]> & { taken: number; lags: number[] }>(
+  const taken = await client.query<{ dirty: string[][]; taken: number; lags: number[] }>(
     `with taken as (
        delete from ${keyLog} l where l.ctid = any (array(select l.ctid from ${keyLog} l limit $1)) returning ${keys}, l.op, l.at),
      events as (insert into ${changeEvent} select ${sourceKeyOf(plan, 'l')}, l.op, l.at from taken l returning 1),
      dirty as (select distinct on (${mappedKeyOf(plan, 'l')}) ${keys} from taken l order by ${mappedKeyOf(plan, 'l')}),
      gone as (delete from ${target} t using dirty d where ${targetMatches(plan, 'd')} returning 1)
-     select ${columns.map((column) => `coalesce(array_agg(d.${column}::text), '{}') as ${column}`).join(', ')},
+     select coalesce(array_agg(${keyTexts(plan, 'd')}), '{}') as dirty,
             (select count(*) from taken)::int as taken,
             array(select extract(epoch from clock_timestamp() - at)::float8 from taken limit 32) as lags
        from dirty d`,
@@ -43,18 +33,11 @@ export async function refreshUnique(client: ClientBase, plan: TablePlan, limit: 
   );
   const row = taken.rows[0] as (typeof taken.rows)[0];
   if (!row.taken) return { taken: 0, refreshed: 0, admitted: 0, lags: [] };
-  const types = [...plan.sourceKey, ...plan.targetKey].map(
-    (column, i) => `$${i + 1}::text[]::${arrayType(column.type)}`,
-  );
-  const insert = `${insertIntoTarget(plan)}
-    select ${rowMap(plan)} from unnest(${types.join(', ')}) as d(${columns.join(', ')})
-      join ${source} s on ${sourceMatches(plan, 'd')}`;
-  const values = columns.map((column) => row[column]);
   for (let attempt = 1; ; attempt++) {
     await client.query('savepoint refresh');
     try {
-      const { rowCount } = await client.query(insert, values);
-      return { taken: row.taken, refreshed: rowCount ?? 0, admitted: 0, lags: row.lags };
+      const refreshed = await insertByKeys(client, plan, row.dirty);
+      return { taken: row.taken, refreshed, admitted: 0, lags: row.lags };
     } catch (error) {
       if (codeOf(error) !== sqlstate.uniqueViolation) throw error;
       await client.query('rollback to savepoint refresh');
@@ -65,8 +48,6 @@ export async function refreshUnique(client: ClientBase, plan: TablePlan, limit: 
     }
   }
 }
-
-const arrayType = (type: string) => `${type}[]`;
 
 function uniqueViolated(error: unknown): ForeshadowError {
   const { detail, constraint } = error as { detail?: string; constraint?: string };

@@ -8,10 +8,10 @@ import { cutOverReads } from '../../src/migration/cutover/reads.ts';
 import { type CutoverOptions, cutOverWrites } from '../../src/migration/cutover/writes.ts';
 import { finishTarget } from '../../src/migration/finish-target.ts';
 import { getMigration, type Migration, moveStatus, updateStatus } from '../../src/migration/status.store.ts';
+import { plan as makePlan } from '../../src/pipeline.ts';
 import { backlog, copyProgress } from '../../src/sync/lane.queries.ts';
 import { Lane, type LaneOptions, type LaneWork } from '../../src/sync/lane.ts';
 import { Lanes } from '../../src/sync/lanes.ts';
-import { plan as makePlan } from '../../src/pipeline.ts';
 import { type MigrationDatabase, migrationDatabase, migrationOf } from '../support/migrations.ts';
 
 export interface RigOptions {

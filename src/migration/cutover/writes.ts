@@ -4,7 +4,14 @@ import type { Clock } from '../../core/clock.ts';
 import { ForeshadowError } from '../../core/errors.ts';
 import { codeOf, isConnectionError, isRetryable, sqlstate } from '../../db/sqlstate.ts';
 import { type LaneStamp, setLaneMode, stampSql } from '../../sync/lane.queries.ts';
-import { databaseNow, getMigration, type Migration, moveStatus, recordEvent, routeTo } from '../status.store.ts';
+import {
+  databaseNow,
+  getMigration,
+  type Migration,
+  moveStatus,
+  recordEvent,
+  routeTo,
+} from '../status.store.ts';
 import { lockHolders, olderSnapshots, sayBlockers } from './blockers.queries.ts';
 import { physicalOf, swapSql, withSwapXid } from './swap.ts';
 
@@ -101,7 +108,9 @@ async function attemptSwap(
 
   while ((await client.query(`select 1 from ${plan.names.keyLog} limit 1`)).rowCount) {
     if (performance.now() - writersHeld > budget * 0.8) {
-      throw new Blocked('lanes did not drain the key log within the budget; is a process running this migration?');
+      throw new Blocked(
+        'lanes did not drain the key log within the budget; is a process running this migration?',
+      );
     }
   }
   const drained = (await client.query<{ at: string }>('select clock_timestamp()::text as at')).rows[0]

@@ -161,6 +161,16 @@ async function examine(
       };
     }
   }
+  for (const name of ['group', 'calendar'] as const) {
+    if (file.predict[name] !== undefined)
+      checks.push(warn('predict', `predict.${name} is not used by this version`));
+  }
+  for (const [name, column] of Object.entries(file.signals)) {
+    const known = source.columns.find((candidate) => candidate.name === column);
+    if (known?.category === 'D') continue;
+    const message = `signals.${name} names "${column}", which is no column of ${file.source} with a time`;
+    checks.push(refuse('signals', new ForeshadowError('BAD_MIGRATION_FILE', message)));
+  }
   checks.push(await checkSpace(client, source, options.diskFree));
   const error = firstRefusal(checks);
   return { checks, error, draft: error ? null : draft, source, target };
@@ -241,7 +251,8 @@ async function privileges(client: ClientBase, source: CatalogTable, target: Cata
     [[source.oid, target.oid], [...new Set([source.schema, target.schema])]],
   );
   const missing = rows.filter((row) => !row.granted);
-  if (!missing.length) return [ok('privileges', 'owner of both tables, may create in their schemas, sees all sessions')];
+  if (!missing.length)
+    return [ok('privileges', 'owner of both tables, may create in their schemas, sees all sessions')];
   return missing.map((row) => refuse('privileges', new ForeshadowError('PRIVILEGE', `missing: ${row.what}`)));
 }
 
