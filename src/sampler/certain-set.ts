@@ -1,8 +1,9 @@
 import type { KeyId } from '../core/key.ts';
 import type { Stratum } from '../core/states.ts';
+import { lowestHash } from '../core/top.ts';
 import { limitChurn } from './churn.ts';
 import { type BlendWeights, type RankedStratum, rankedStrata, type Signals } from './signals.ts';
-import { lowestHash, topK } from './top.ts';
+import { topK } from './top.ts';
 
 export type CertainStratum = Exclude<Stratum, 'random'>;
 

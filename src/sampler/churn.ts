@@ -1,5 +1,5 @@
 import type { KeyId } from '../core/key.ts';
-import { kthLargest } from './top.ts';
+import { kthLargest } from '../core/top.ts';
 
 export interface ChurnInput {
   /** rows that a ranking chose and that were not in A, with score ÷ cut of their stratum (≥ 1) */

@@ -33,15 +33,6 @@ export function priorities(
   return priority;
 }
 
-/** Heat of a key range: the sum of the priorities of its remaining rows, with u at its mean. */
-export function rangeHeat(remaining: SignalSums, totals: SignalSums, weights: BlendWeights): number {
-  let heat = totals.rows > 0 ? (weights.random * remaining.rows) / totals.rows : 0;
-  for (const stratum of rankedStrata) {
-    if (totals[stratum] > 0) heat += (weights[stratum] * remaining[stratum]) / totals[stratum];
-  }
-  return heat;
-}
-
 export function sumSignals(signals: Signals): SignalSums {
   const sum = (values: Float64Array) => values.reduce((a, b) => a + b, 0);
   return {
@@ -50,19 +41,4 @@ export function sumSignals(signals: Signals): SignalSums {
     change: sum(signals.change),
     rows: signals.keys.length,
   };
-}
-
-/**
- * Sums per key range, for rangeHeat.
- * @param rangeOf range number of each row, parallel to the keys; −1 for rows already copied or in no range
- */
-export function sumByRange(signals: Signals, rangeOf: Int32Array, ranges: number): SignalSums[] {
-  const sums = Array.from({ length: ranges }, () => ({ predictive: 0, frequency: 0, change: 0, rows: 0 }));
-  for (let i = 0; i < rangeOf.length; i++) {
-    const sum = sums[rangeOf[i]!];
-    if (!sum) continue;
-    for (const stratum of rankedStrata) sum[stratum] += signals[stratum][i]!;
-    sum.rows++;
-  }
-  return sums;
 }

@@ -1,6 +1,5 @@
-import { quickselect } from 'simple-statistics';
 import type { KeyId } from '../core/key.ts';
-import { hashUnit } from '../core/rng.ts';
+import { kthLargest, lowestHash } from '../core/top.ts';
 
 export interface Top {
   /** indices of the chosen rows, in no particular order; at most k */
@@ -42,28 +41,4 @@ export function topK(
   }
   chosen.set(lowestHash(tied, k - count, keys, seed), count);
   return { chosen, cut };
-}
-
-/** Of the given rows, the `k` that a seeded hash of their keys puts first. */
-export function lowestHash(rows: number[], k: number, keys: readonly KeyId[], seed: number): number[] {
-  if (rows.length <= k) return rows;
-  if (k <= 0) return [];
-  const hashes = new Float64Array(rows.length);
-  for (let i = 0; i < rows.length; i++) hashes[i] = hashUnit(keys[rows[i]!]!, seed);
-  const limit = -kthLargest(
-    hashes.map((hash) => -hash),
-    k,
-  );
-  const below = rows.filter((_, i) => hashes[i]! < limit);
-  // 32-bit hashes of millions of keys collide: the key itself decides the rest
-  const equal = rows.filter((_, i) => hashes[i] === limit).sort((a, b) => (keys[a]! < keys[b]! ? -1 : 1));
-  return [...below, ...equal.slice(0, k - below.length)];
-}
-
-/** Rearranges `values`. */
-export function kthLargest(values: Float64Array, k: number): number {
-  const index = values.length - k;
-  // typed as number[]; it only reads, writes and asks for the length
-  quickselect(values as unknown as number[], index);
-  return values[index]!;
 }

@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { Access } from '../../src/core/access.ts';
 import { seededRng } from '../../src/core/rng.ts';
+import { kthLargest } from '../../src/core/top.ts';
 import { FeatureEngine } from '../../src/features/engine.ts';
 import { featureSpec } from '../../src/features/spec.ts';
 import { corrected, nearestChangeHalfLife, worth } from '../../src/model/expectation.ts';
 import { baselines, hitShare } from '../../src/model/rankings.ts';
-import { chooseTop, kthLargest, topPositions } from '../../src/model/top.ts';
+import { chooseTop, topPositions } from '../../src/model/top.ts';
 
 const keys = Array.from({ length: 500 }, (_, i) => `k${i}`);
 

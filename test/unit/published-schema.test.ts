@@ -3,7 +3,9 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { expect, test } from 'vitest';
 import { publishedSchema } from '../../src/config/published-schema.ts';
 
-const published = JSON.parse(readFileSync(new URL('../../docs/migration.schema.json', import.meta.url), 'utf8'));
+const published = JSON.parse(
+  readFileSync(new URL('../../docs/migration.schema.json', import.meta.url), 'utf8'),
+);
 
 test('docs/migration.schema.json is what the code checks (npm run schema writes it)', () => {
   expect(published).toEqual(publishedSchema());

@@ -4,7 +4,7 @@ import { seededRng } from '../../src/core/rng.ts';
 import type { Stratum } from '../../src/core/states.ts';
 import { type CertainSetInput, chooseCertainSet } from '../../src/sampler/certain-set.ts';
 import { certifiable } from '../../src/sampler/certifiable.ts';
-import { priorities, rangeHeat, sumByRange, sumSignals } from '../../src/sampler/priority.ts';
+import { priorities } from '../../src/sampler/priority.ts';
 import { incumbentsOf, inRandomRemainder, piEff, randomRate } from '../../src/sampler/random-remainder.ts';
 import { topK } from '../../src/sampler/top.ts';
 
@@ -221,13 +221,5 @@ describe('priority', () => {
     expect(b).toBeCloseTo(0.7 * 0.25 + 0.1 * 0.25, 12);
     expect(c).toBeCloseTo(0.1 + 0.1 * 0.25, 12);
     expect(d).toBeCloseTo(0.1 * 0.5, 12);
-  });
-
-  it('sums to a range’s heat', () => {
-    const sums = sumByRange(signals, Int32Array.from([0, 1, 1, -1]), 2);
-    const totals = sumSignals(signals);
-    expect(rangeHeat(sums[0]!, totals, weights)).toBeCloseTo(0.7 * 0.75 + 0.1 / 4, 12);
-    expect(rangeHeat(sums[1]!, totals, weights)).toBeCloseTo(0.7 * 0.25 + 0.1 + 0.2 / 4, 12);
-    expect(rangeHeat({ predictive: 0, frequency: 0, change: 0, rows: 0 }, totals, weights)).toBe(0);
   });
 });
