@@ -21,7 +21,7 @@ export interface DemoOptions {
   readonly serve?: boolean;
   /** orders in the shop, 200,000 */
   readonly rows?: number;
-  /** how long the application runs before the migration starts, 45: it learns from this history */
+  /** how long the application runs before the migration starts, 52: it learns from this history */
   readonly warmupSeconds?: number;
   /** how long the application goes on afterwards, 10 */
   readonly afterSeconds?: number;
@@ -79,7 +79,7 @@ interface Act {
 /** Warm-up, migration, and the application going on for a while on the target. */
 async function perform(
   stage: Stage,
-  { warmupSeconds = 45, afterSeconds = 10, signal }: DemoOptions,
+  { warmupSeconds = 52, afterSeconds = 10, signal }: DemoOptions,
   tell: (line: string) => void,
   clock: Clock,
 ): Promise<Act> {

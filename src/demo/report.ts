@@ -46,7 +46,7 @@ function shadow({ shadow: s, model }: DemoReport): string {
   lines.sort((a, b) => (b[1] ?? -1) - (a[1] ?? -1));
   lines.unshift(['oracle', s.oracle, meanings.oracle]);
   const title = `Share of reads that ${count(s.rows)} rows (${(100 * s.fraction).toFixed(1)} %) would serve, by who chose them`;
-  const under = `${count(s.reads)} row reads in the ${s.window_s} s after the read cutover; same log, time of choice and number of rows for each`;
+  const under = `${count(s.reads)} row reads in the ${s.window_s} s after the read cutover; same log, time of choice, new rows and number of rows for each`;
   const rows = lines.map(([name, share, meaning]) => [`  ${name}`, bar(share), percent(share), meaning]);
   const about = model?.predictor ? [`  predictor ${model.predictor}: ${model.reason ?? ''}`] : [];
   return [title, `  (${under})`, table(rows), ...about].join('\n');
@@ -61,7 +61,7 @@ function confidence({ confidence: c }: DemoReport): string {
       [
         '  level',
         f(c.level),
-        `95 % interval ${f(c.lower)} … ${f(c.upper)}; the lower end had to reach ${c.threshold}`,
+        `between ${f(c.lower)} and ${f(c.upper)}, each with 95 %; the lower bound had to reach ${c.threshold}`,
       ],
       ['  similarity', f(c.similarity_score), 'of source and shadow, column by column'],
       ['  change rate', f(c.change_rate_factor), 'share of the rows that did not change meanwhile'],

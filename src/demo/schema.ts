@@ -4,7 +4,7 @@ import { cities, statuses } from './workload.ts';
 
 export const migrationName = 'orders-v2';
 /** Seconds; so long that the warm-up holds enough horizons to compare predictors on, each on windows of its own. */
-export const horizon = 8;
+export const horizon = 10;
 
 const array = (texts: readonly string[]) => `(array[${texts.map((text) => `'${text}'`).join(', ')}])`;
 /**
@@ -104,13 +104,8 @@ export function migrationFile({
       doc: "jsonb_build_object('city', city, 'items', items, 'gift', gift)",
     },
     invariants: [{ name: 'amount kept', sql: 't.amount * 100 = s.amount_cents' }],
-    // Small beside what the application touches in a minute, or every rule would choose the same rows; a larger random
-    // remainder than usual, because confidence rests on its number, and a fifth of this little is just enough.
-    shadow: {
-      fraction: 0.05,
-      seed: 1,
-      weights: { predictive: 0.6, frequency: 0.1, change: 0.1, random: 0.2 },
-    },
+    // small beside what the application touches in a minute, or every rule would choose the same rows
+    shadow: { fraction: 0.05, seed: 1 },
     predict: { horizon: `${horizon}s`, group: 'customer_id', every: '6s' },
     confidence: { window: '10s', every: '1s', consecutive: 3 },
     signals: { createdAt: 'created_at', updatedAt: 'updated_at' },

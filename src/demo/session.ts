@@ -18,7 +18,13 @@ export class Session {
 
   async query(statement: pg.QueryConfig): Promise<pg.QueryResult<Record<string, unknown>>> {
     const client = this.client ?? (await this.open());
-    return client.query(statement);
+    try {
+      return await client.query(statement);
+    } catch (error) {
+      // its end may not have been noticed yet; the next statement gets a new one
+      if (leavesDoubt(error) && this.client === client) this.client = null;
+      throw error;
+    }
   }
 
   /** Connects, again and again until it works or the session is closed. */

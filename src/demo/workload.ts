@@ -1,4 +1,5 @@
 import { hashUnit, type Rng } from '../core/rng.ts';
+import { Visits } from './visits.ts';
 
 export const statuses = ['open', 'paid', 'sent', 'returned'] as const;
 export type OrderStatus = (typeof statuses)[number];
@@ -37,27 +38,30 @@ export interface WorkloadOptions {
 }
 
 /** Shares of the statements; the rest are reads of a single order. */
-const mix = { list: 0.2, update: 0.2, insert: 0.02, delete: 0.008 } as const;
+const mix = { list: 0.3, update: 0.2, insert: 0.02, delete: 0.008 } as const;
 /** Customers live in as many time zones: each group has its own busy hour. */
 const groups = 6;
 /** How peaked a day is: at night a group does e^(−2·3) of what it does at its busy hour. */
 const peak = 3;
 /** Exponent of the popularity of customers by their distance from the centre of heat. */
-const skew = 1.05;
+const skew = 1.1;
 /** Share of all customers that the centre of heat moves past in a day. */
 const drift = 0.004;
 /** How many of the newest orders are looked at and changed all the time, on average: about six seconds' worth. */
 const freshDepth = 80;
 const freshShare = 0.15;
 /** A customer's next older order is looked at so many times as often. */
-const ageing = 0.88;
+const ageing = 0.9;
 /** Somebody opens an old order for no reason that a log could tell. */
-const strayShare = 0.04;
+const strayShare = 0.02;
+/** Customers who are looking at their orders at the same time, for how many seconds, and their share of the reads. */
+const visits = { atOnce: 400, shortest: 15, longest: 45, share: 0.6 } as const;
 
 /**
  * What the shop's customers and staff do next. Pure but for its own state: the same seed, orders and times give the
  * same operations. Heat lies on customers around a centre that drifts, each group of customers has its busy hour of
- * the day, a customer's newest orders are looked at most, and orders just placed are followed closely for a while.
+ * the day; who comes stays for a while and looks at the same orders again, the newest most; orders just placed are
+ * followed closely for some seconds.
  */
 export class Workload {
   private readonly orders: number[][];
@@ -69,6 +73,7 @@ export class Workload {
   private readonly circle: Int32Array;
   private readonly fresh: number[] = [];
   private readonly removed = new Set<number>();
+  private readonly visits: Visits;
 
   constructor(options: WorkloadOptions) {
     this.orders = options.orders;
@@ -83,9 +88,15 @@ export class Workload {
       const j = Math.floor(this.rng() * (i + 1));
       [this.circle[i], this.circle[j]] = [this.circle[j]!, this.circle[i]!];
     }
+    this.visits = new Visits({
+      ...visits,
+      atOnce: Math.min(visits.atOnce, Math.ceil(customers / 10)),
+      rng: this.rng,
+      draw: (at) => this.customer(at),
+    });
   }
 
-  /** @param at seconds since the shop opened */
+  /** @param at seconds since the shop opened; never less than before */
   next(at: number): Operation {
     let draw = this.rng();
     if ((draw -= mix.insert) < 0) return this.insert(at);
@@ -141,15 +152,21 @@ export class Workload {
     } else if (draw < freshShare + strayShare) {
       return this.strayOrder();
     }
-    const list = this.orders[this.customer(at) - 1]!;
+    const list = this.orders[this.reader(at) - 1]!;
     const back = Math.floor(Math.log(1 - this.rng()) / Math.log(ageing));
     return list[Math.max(0, list.length - 1 - back)]!;
   }
 
   /** A page of a customer's history. */
   private page(at: number): number[] {
-    const list = this.orders[this.customer(at) - 1]!;
+    const list = this.orders[this.reader(at) - 1]!;
     return list.slice(-(4 + Math.floor(this.rng() * 9)));
+  }
+
+  /** Whose orders are looked at: a visitor's, or a passing customer's. */
+  private reader(at: number): number {
+    const visitor = this.rng() < visits.share ? this.visits.visitor(at) : 0;
+    return visitor > 0 && this.orders[visitor - 1]!.length > 0 ? visitor : this.customer(at);
   }
 
   private oldOrder(at: number): number {

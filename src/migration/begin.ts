@@ -8,7 +8,6 @@ import { codeOf, isRetryable, sqlstate } from '../db/sqlstate.ts';
 import { withClient } from '../db/tx.ts';
 import { overlaySql } from '../shadow/overlay.ts';
 import { captureFunctionsSql, captureTriggersSql } from '../sync/capture.ts';
-import { sourceKey } from '../sync/fragments.ts';
 import { stampSql } from '../sync/lane.queries.ts';
 import { migrationTablesSql } from '../sync/tables.ts';
 import { deferIndexSql, findCarried, findDeferred } from './deferred-indexes.ts';
@@ -21,7 +20,8 @@ const maxAttempts = 60;
 
 /** Name of our index on S over the mapped key; null when the mapped key is the bare key and S's own index serves. */
 export function mappedKeyIndexName(plan: TablePlan): string | null {
-  const bare = plan.targetKey.every((column) => sourceKey(plan).split(', ').includes(column.value));
+  const columns = plan.sourceKey.map((column) => ident(column.name));
+  const bare = plan.targetKey.every((column) => columns.includes(column.ofColumns));
   return bare ? null : `foreshadow_${plan.migrationId}_mapped_key`;
 }
 
@@ -161,13 +161,19 @@ export async function columnList(
   );
 }
 
-/** Whoever may read S or T may read the overlay, which stands where T stood. */
+/** Whoever may read S or T, or some columns of them, may read the overlay, which stands where T stood. */
 async function grantReaders(client: ClientBase, plan: TablePlan): Promise<void> {
-  const { rows } = await client.query<{ grantee: string }>(
-    `select distinct case g.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(g.grantee)) end as grantee
-       from pg_class c, aclexplode(c.relacl) g
-      where c.oid = any ($1::oid[]) and g.privilege_type = 'SELECT' and g.grantee <> c.relowner`,
-    [[plan.sourceOid, plan.targetOid]],
+  const { rows } = await client.query<{ sql: string }>(
+    `with readable (columns, grantee) as (
+       select '', g.grantee from pg_class c, aclexplode(c.relacl) g
+        where c.oid = any ($1::oid[]) and g.privilege_type = 'SELECT' and g.grantee <> c.relowner
+       union
+       select format(' (%I)', a.attname), g.grantee from pg_attribute a, aclexplode(a.attacl) g
+        where a.attrelid = any ($1::oid[]) and g.privilege_type = 'SELECT' and a.attname::text = any ($2::text[]))
+     select format('grant select%s on %s to %s', columns, $3::text,
+                   case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end) as sql
+       from readable`,
+    [[plan.sourceOid, plan.targetOid], plan.targetOrder, plan.names.overlay],
   );
-  for (const { grantee } of rows) await client.query(`grant select on ${plan.names.overlay} to ${grantee}`);
+  for (const { sql } of rows) await client.query(sql);
 }

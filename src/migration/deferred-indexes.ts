@@ -3,6 +3,11 @@ import type { TablePlan } from '../core/plan.ts';
 import { ident, literal } from '../db/ident.ts';
 import type { CarriedIndex, DeferredIndex } from './status.store.ts';
 
+/** The definition of index x, named i, without its beginning: any name may hold ' ON ' or ' USING '. */
+const bodySql = `(select substr(pg_get_indexdef(x.indexrelid), 1 + length(format('CREATE %sINDEX %I ON %I.%I ',
+    case when x.indisunique then 'UNIQUE ' else '' end, i.relname, n.nspname, c.relname)))
+   from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = x.indrelid)`;
+
 /**
  * Unique indexes of T beside its key. While lanes refresh in single statements, two rows that swap a unique value would
  * collide, so these wait until the copy is complete; meanwhile a non-unique twin serves lookups.
@@ -15,12 +20,15 @@ export async function findDeferred(
   const { rows } = await client.query<{
     name: string;
     definition: string;
+    body: string;
     constraint: DeferredIndex['constraint'];
     comment: string | null;
+    clustered: boolean;
     columns: string[] | null;
-    primary: boolean;
+    plain: boolean;
   }>(
-    `select i.relname as name, pg_get_indexdef(x.indexrelid) as definition, x.indisprimary as primary,
+    `select i.relname as name, pg_get_indexdef(x.indexrelid) as definition, ${bodySql} as body, x.indisclustered as clustered,
+            x.indimmediate and x.indisvalid and x.indpred is null and x.indexprs is null as plain,
             case when con.oid is not null then json_build_object('name', con.conname, 'definition', pg_get_constraintdef(con.oid),
               'deferrable', con.condeferrable) end as constraint,
             coalesce(obj_description(con.oid, 'pg_constraint'), obj_description(x.indexrelid, 'pg_class')) as comment,
@@ -32,16 +40,16 @@ export async function findDeferred(
     [plan.targetOid],
   );
   // Keep the index that ON CONFLICT (key) needs; it is the one preflight chose: the first on these columns.
-  const kept = rows.findIndex(
-    (row) => row.columns?.join('\0') === key.join('\0') && !row.constraint?.deferrable,
-  );
+  const kept = rows.findIndex((row) => row.plain && row.columns?.join('\0') === key.join('\0'));
   return rows
     .filter((_, i) => i !== kept)
-    .map(({ name, definition, constraint, comment }, i) => ({
+    .map(({ name, definition, body, constraint, comment, clustered }, i) => ({
       name,
       definition,
+      body,
       constraint,
       comment,
+      clustered,
       twin: `foreshadow_${plan.migrationId}_twin_${i + 1}`,
     }));
 }
@@ -52,27 +60,40 @@ export function deferIndexSql(index: DeferredIndex, target: { schema: string; na
   const drop = index.constraint
     ? `alter table ${table} drop constraint ${ident(index.constraint.name)}`
     : `drop index ${ident(target.schema, index.name)}`;
-  const body = index.definition.slice(index.definition.indexOf(' ON '));
-  return index.twin ? [drop, `create index ${ident(index.twin)}${body}`] : [drop];
+  return index.twin ? [drop, `create index ${ident(index.twin)} on ${table} ${index.body}`] : [drop];
 }
 
 /** Puts a deferred index back as it was, in one go: for abort, when T is empty. */
 export function restoreIndexSql(index: DeferredIndex, target: { schema: string; name: string }): string[] {
+  const build = `create unique index ${ident(index.name)} on ${ident(target.schema, target.name)} ${index.body}`;
+  return [build, ...settleIndexSql(index, target)];
+}
+
+/**
+ * Once a deferred index is built: the constraint that owns it, its comment, and its twin goes. A constraint takes over
+ * the index as it is, since ADD CONSTRAINT alone would forget storage parameters.
+ */
+export function settleIndexSql(index: DeferredIndex, target: { schema: string; name: string }): string[] {
+  const { name, constraint, comment } = index;
   const table = ident(target.schema, target.name);
-  const statements = index.twin ? [`drop index if exists ${ident(target.schema, index.twin)}`] : [];
-  if (index.constraint) {
-    statements.push(
-      `alter table ${table} add constraint ${ident(index.constraint.name)} ${index.constraint.definition}`,
-    );
-    if (index.comment)
-      statements.push(
-        `comment on constraint ${ident(index.constraint.name)} on ${table} is ${literal(index.comment)}`,
-      );
-  } else {
-    statements.push(index.definition);
-    if (index.comment)
-      statements.push(`comment on index ${ident(target.schema, index.name)} is ${literal(index.comment)}`);
+  const statements: string[] = [];
+  if (constraint) {
+    const kind = constraint.definition.startsWith('PRIMARY KEY') ? 'primary key' : 'unique';
+    const initially = / DEFERRABLE INITIALLY DEFERRED/.test(constraint.definition)
+      ? ' initially deferred'
+      : '';
+    const deferrable = constraint.deferrable ? ` deferrable${initially}` : '';
+    const add = `add constraint ${ident(constraint.name)} ${kind} using index ${ident(name)}${deferrable}`;
+    statements.push(`alter table ${table} ${add}`);
   }
+  if (comment !== null) {
+    const what = constraint
+      ? `constraint ${ident(constraint.name)} on ${table}`
+      : `index ${ident(target.schema, name)}`;
+    statements.push(`comment on ${what} is ${literal(comment)}`);
+  }
+  if (index.clustered) statements.push(`alter table ${table} cluster on ${ident(constraint?.name ?? name)}`);
+  if (index.twin) statements.push(`drop index if exists ${ident(target.schema, index.twin)}`);
   return statements;
 }
 
@@ -82,10 +103,14 @@ export function restoreIndexSql(index: DeferredIndex, target: { schema: string; 
  */
 export async function findCarried(client: ClientBase, plan: TablePlan): Promise<CarriedIndex[]> {
   const kept = plan.columns.filter((column) => column.identity).map((column) => column.name);
-  const { rows } = await client.query<{ name: string; method: string; unique: boolean }>(
+  const { rows } = await client.query<{
+    name: string;
+    method: string;
+    unique: boolean;
+    constraint: string | null;
+  }>(
     `with def as (
-       select x.*, i.relname,
-              substr(pg_get_indexdef(x.indexrelid), strpos(pg_get_indexdef(x.indexrelid), ' USING ')) as body,
+       select x.*, i.relname, ${bodySql} as body,
               array(select distinct a.attname::text from pg_depend d
                       join pg_attribute a on a.attrelid = x.indrelid and a.attnum = d.refobjsubid
                      where d.classid = 'pg_class'::regclass and d.objid = x.indexrelid
@@ -95,16 +120,21 @@ export async function findCarried(client: ClientBase, plan: TablePlan): Promise<
                       join pg_attribute a on a.attrelid = x.indrelid and a.attnum = k.attnum) as columns
          from pg_index x join pg_class i on i.oid = x.indexrelid
         where x.indrelid = any ($1::oid[]) and x.indisvalid)
-     select s.relname as name, s.body as method, s.indisunique as unique
-       from def s
+     select s.relname as name, s.body as method, s.indisunique as unique,
+            case when con.oid is not null then
+              'unique' || case when con.condeferrable then ' deferrable' else '' end
+                       || case when con.condeferred then ' initially deferred' else '' end end as constraint
+       from def s cross join (values (' WITH \\([^)]*\\)')) as parameters(storage)
+       left join pg_constraint con on con.conindid = s.indexrelid and con.contype = 'u'
       where s.indrelid = $2 and s.columns <@ $3::text[] and s.relname not like 'foreshadow\\_%'
-        and not exists (select 1 from def t where t.indrelid = $4 and t.body = s.body and (t.indisunique or not s.indisunique))
+        and not exists (select 1 from def t where t.indrelid = $4 and regexp_replace(t.body, storage, '') = regexp_replace(s.body, storage, '') and (t.indisunique or not s.indisunique))
       order by s.relname`,
     [[plan.sourceOid, plan.targetOid], plan.sourceOid, kept, plan.targetOid],
   );
   return rows.map((row, i) => ({
     name: row.name,
     temporaryName: `foreshadow_${plan.migrationId}_carried_${i + 1}`,
-    definition: `create ${row.unique ? 'unique ' : ''}index concurrently ${ident(`foreshadow_${plan.migrationId}_carried_${i + 1}`)} on ${plan.names.target}${row.method}`,
+    definition: `create ${row.unique ? 'unique ' : ''}index concurrently ${ident(`foreshadow_${plan.migrationId}_carried_${i + 1}`)} on ${plan.names.target} ${row.method}`,
+    constraint: row.constraint,
   }));
 }

@@ -1,12 +1,13 @@
 import type { Pool } from 'pg';
 import type { Clock } from '../core/clock.ts';
 import { ForeshadowError } from '../core/errors.ts';
-import { ident, literal } from '../db/ident.ts';
+import { ident } from '../db/ident.ts';
 import { codeOf, isRetryable, sqlstate } from '../db/sqlstate.ts';
 import { transaction, withClient } from '../db/tx.ts';
 import { rowMapAsRow } from '../sync/fragments.ts';
 import { setLaneMode } from '../sync/lane.queries.ts';
 import { dropGuardSql, finalTable, physicalOf } from './cutover/swap.ts';
+import { settleIndexSql } from './deferred-indexes.ts';
 import type { DeferredIndex, Migration } from './status.store.ts';
 
 const schema = 'foreshadow'; // where T is until the write cutover
@@ -101,33 +102,14 @@ async function buildDeferred(
   clock: Clock,
 ): Promise<void> {
   const { plan } = migration;
-  const body = index.definition.slice(index.definition.indexOf(' USING '));
   const present = await pool.query('select 1 from pg_constraint where conrelid = $1 and conname = $2', [
     plan.targetOid,
     index.constraint?.name ?? '',
   ]);
   if (present.rowCount) return;
-  const definition = `create unique index concurrently ${ident(index.name)} on ${plan.names.target}${body}`;
+  const definition = `create unique index concurrently ${ident(index.name)} on ${plan.names.target} ${index.body}`;
   await buildIndex(pool, migration, index.name, definition, clock);
-  const statements: string[] = [];
-  if (index.constraint) {
-    const kind = index.constraint.definition.startsWith('PRIMARY KEY') ? 'primary key' : 'unique';
-    const deferrable = / DEFERRABLE INITIALLY DEFERRED/.test(index.constraint.definition)
-      ? ' deferrable initially deferred'
-      : index.constraint.deferrable
-        ? ' deferrable'
-        : '';
-    statements.push(
-      `alter table ${plan.names.target} add constraint ${ident(index.constraint.name)} ${kind} using index ${ident(index.name)}${deferrable}`,
-    );
-    if (index.comment)
-      statements.push(
-        `comment on constraint ${ident(index.constraint.name)} on ${plan.names.target} is ${literal(index.comment)}`,
-      );
-  } else if (index.comment) {
-    statements.push(`comment on index ${ident(schema, index.name)} is ${literal(index.comment)}`);
-  }
-  if (index.twin) statements.push(`drop index if exists ${ident(schema, index.twin)}`);
+  const statements = settleIndexSql(index, { schema, name: physicalOf(migration).target.name });
   if (statements.length) await briefly(pool, clock, statements.join('; '));
 }
 
@@ -156,7 +138,7 @@ async function requireUnique(
   cause: unknown,
 ): Promise<void> {
   const { plan } = migration;
-  const columns = /\(([^()]+)\)/.exec(definition.slice(definition.indexOf(' USING ')))?.[1];
+  const columns = /\(([^()]+)\)/.exec(definition.slice(definition.lastIndexOf(' USING ')))?.[1];
   const plain = columns
     ?.split(', ')
     .every((column) => plan.columns.some((c) => c.name === column || ident(c.name) === column));

@@ -11,6 +11,8 @@ import { mayFollow } from './states.ts';
 export interface DeferredIndex {
   readonly name: string;
   readonly definition: string;
+  /** what follows the table's name in the definition: `USING btree (…)` and all the rest */
+  readonly body: string;
   /** present when a constraint owns the index */
   readonly constraint: {
     readonly name: string;
@@ -18,6 +20,8 @@ export interface DeferredIndex {
     readonly deferrable: boolean;
   } | null;
   readonly comment: string | null;
+  /** the index that CLUSTER goes by */
+  readonly clustered: boolean;
   /** the non-unique index that serves lookups meanwhile; null where there cannot be one */
   readonly twin: string | null;
 }
@@ -27,6 +31,8 @@ export interface CarriedIndex {
   readonly name: string;
   readonly temporaryName: string;
   readonly definition: string;
+  /** what follows the name of the constraint that owns it on S, such as `unique deferrable`; null for a bare index */
+  readonly constraint: string | null;
 }
 
 /** What was there before, so that abort can put it back and the swap can name it. */

@@ -66,7 +66,10 @@ async function inBatches(
   return out;
 }
 
-/** Wants rows in the certain set. Rows that S does not have are passed over; a row that was to leave stays. */
+/**
+ * Wants rows in the certain set. Rows that S does not have are passed over; a row that was to leave stays. Several texts
+ * may name one row (1.0 and 1.00): the first counts.
+ */
 export async function wantCertain(
   pool: Pool,
   plan: TablePlan,
@@ -78,9 +81,10 @@ export async function wantCertain(
     const k = plan.sourceKey.map((_, i) => `d.k${i + 1}`).join(', ');
     await pool.query(
       `insert into ${member} as old (${ourKeyColumns(plan)}, stratum, probability, u, state, since)
-       select ${k}, ${mappedKeyValues(plan)}, ($1::text[])[d.n], 1, ${permanentRandom(plan, k)}, 'wanted', clock_timestamp()
+       select distinct on (${mappedKeyValues(plan)}) ${k}, ${mappedKeyValues(plan)}, ($1::text[])[d.n], 1,
+              ${permanentRandom(plan, k)}, 'wanted', clock_timestamp()
          from ${rows.sql} d join ${source} s on ${ofSource(plan, 'd')}
-        order by ${k}
+        order by ${mappedKeyValues(plan)}, d.n
        on conflict (${mappedKeyOf(plan, 'd').replaceAll('d.', '')}) do update
          set stratum = excluded.stratum, probability = 1, state = case old.state when 'leaving' then 'present' else old.state end
        where old.stratum <> excluded.stratum or old.state = 'leaving'`,

@@ -1,4 +1,12 @@
-import { type BenchReport, type BenchServer, createTables, median, round, shadowing, timed } from './server.ts';
+import {
+  type BenchReport,
+  type BenchServer,
+  createTables,
+  median,
+  round,
+  shadowing,
+  timed,
+} from './server.ts';
 
 const rounds = 5;
 const perRound = 2000;
@@ -19,7 +27,13 @@ export async function capture({ ctx, pool }: BenchServer, rows: number): Promise
   run.lanes?.check();
   await run.close();
   const rate = (ms: readonly number[]) => round((4 * perRound) / (median(ms) / 1000), 0);
-  return { rows, rounds, plain_updates_per_s: rate(plain), captured_updates_per_s: rate(captured), ratio: round(rate(captured) / rate(plain)) };
+  return {
+    rows,
+    rounds,
+    plain_updates_per_s: rate(plain),
+    captured_updates_per_s: rate(captured),
+    ratio: round(rate(captured) / rate(plain)),
+  };
 
   async function update(table: string): Promise<void> {
     await Promise.all(

@@ -1,9 +1,18 @@
-import { abort, uninstall } from '../../src/migration/abort.ts';
-import { moveStatus } from '../../src/migration/status.store.ts';
-import { cutOverReads } from '../../src/migration/cutover/reads.ts';
 import { initSchema } from '../../src/db/migrate.ts';
+import { abort, uninstall } from '../../src/migration/abort.ts';
+import { cutOverReads } from '../../src/migration/cutover/reads.ts';
+import { moveStatus } from '../../src/migration/status.store.ts';
 import { copyProgress } from '../../src/sync/lane.queries.ts';
-import { type BenchReport, type BenchServer, createTables, mapSql, median, round, shadowing, timed } from './server.ts';
+import {
+  type BenchReport,
+  type BenchServer,
+  createTables,
+  mapSql,
+  median,
+  round,
+  shadowing,
+  timed,
+} from './server.ts';
 
 const rounds = 3;
 

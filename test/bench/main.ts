@@ -15,7 +15,9 @@ const names = args.filter((arg) => arg in benches);
 const option = args.find((arg) => arg.startsWith('--rows='))?.slice('--rows='.length);
 const unknown = args.filter((arg) => !(arg in benches) && !arg.startsWith('--'));
 if (unknown.length) {
-  process.stderr.write(`no bench called ${unknown.join(', ')}; there are: ${Object.keys(benches).join(', ')}\n`);
+  process.stderr.write(
+    `no bench called ${unknown.join(', ')}; there are: ${Object.keys(benches).join(', ')}\n`,
+  );
   process.exitCode = 2;
 } else {
   for (const name of names.length ? names : Object.keys(benches)) {

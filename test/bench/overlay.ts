@@ -1,7 +1,15 @@
 import type { Pool } from 'pg';
 import { wantRandom } from '../../src/shadow/wanted.queries.ts';
 import { sourceRanges } from '../../src/sync/chunk.queries.ts';
-import { type BenchReport, type BenchServer, createTables, mapSql, median, round, shadowing } from './server.ts';
+import {
+  type BenchReport,
+  type BenchServer,
+  createTables,
+  mapSql,
+  median,
+  round,
+  shadowing,
+} from './server.ts';
 
 const lookups = 2000;
 const rounds = 5;
@@ -9,20 +17,29 @@ const rounds = 5;
 /** Lookups by key through the overlay, of rows that T has and of rows that only S has, against an equal plain table. */
 export async function overlay({ ctx, pool }: BenchServer, rows: number): Promise<BenchReport> {
   await createTables(pool, rows);
-  await pool.query(`create table public.plain (like public.bench_v2 including all); insert into public.plain select ${mapSql} from public.bench`);
+  await pool.query(
+    `create table public.plain (like public.bench_v2 including all); insert into public.plain select ${mapSql} from public.bench`,
+  );
   await pool.query('vacuum (analyze) public.plain');
   const run = await shadowing(ctx);
   const { plan } = run.migration;
   for (const bounds of await sourceRanges(pool, plan)) await wantRandom(pool, plan, bounds, 0, 0.1);
-  while ((await pool.query(`select 1 from ${plan.names.member} where state = 'wanted' limit 1`)).rowCount) await ctx.clock.sleep(50);
+  while ((await pool.query(`select 1 from ${plan.names.member} where state = 'wanted' limit 1`)).rowCount)
+    await ctx.clock.sleep(50);
   await pool.query(`vacuum (analyze) ${plan.names.target}`);
-  const hits = await ids(pool, `select id::text from ${plan.names.target} order by hashint8(id) limit ${lookups}`);
+  const hits = await ids(
+    pool,
+    `select id::text from ${plan.names.target} order by hashint8(id) limit ${lookups}`,
+  );
   const misses = await ids(
     pool,
     `select id::text from public.bench s where not exists (select 1 from ${plan.names.target} t where t.id = s.id) order by hashint4(id) limit ${lookups}`,
   );
   const report: Record<string, unknown> = { rows, rounds, lookups, members: hits.length };
-  for (const [name, keys] of [['hit', hits], ['miss', misses]] as const) {
+  for (const [name, keys] of [
+    ['hit', hits],
+    ['miss', misses],
+  ] as const) {
     for (const limit of ['', ' limit 1']) {
       const plain: number[] = [];
       const through: number[] = [];

@@ -6,8 +6,8 @@ import { startEmbedded } from '../../src/db/embedded.ts';
 import { initSchema } from '../../src/db/migrate.ts';
 import { beginShadowing } from '../../src/migration/begin.ts';
 import type { Migration } from '../../src/migration/status.store.ts';
-import { plan } from '../../src/pipeline.ts';
 import { Run } from '../../src/pipeline/run.ts';
+import { plan } from '../../src/pipeline.ts';
 
 export type BenchReport = Readonly<Record<string, unknown>>;
 
@@ -17,9 +17,14 @@ export interface BenchServer {
 }
 
 /** A server of its own, durable, so that commits cost what they cost. */
-export async function withBenchServer(body: (server: BenchServer) => Promise<BenchReport>): Promise<BenchReport> {
+export async function withBenchServer(
+  body: (server: BenchServer) => Promise<BenchReport>,
+): Promise<BenchReport> {
   await using postgres = await startEmbedded({ durable: true, settings: { shared_buffers: '512MB' } });
-  const config = loadConfig({}, { databaseUrl: postgres.url, modelsDir: `${postgres.dataDirectory}-models`, logLevel: 'error' });
+  const config = loadConfig(
+    {},
+    { databaseUrl: postgres.url, modelsDir: `${postgres.dataDirectory}-models`, logLevel: 'error' },
+  );
   await using ctx = await createContext(config);
   await initSchema(ctx.pool);
   return { server: postgres.version, ...(await body({ ctx, pool: ctx.pool })) };
@@ -62,7 +67,11 @@ export const benchFile = (lanes = 2) =>
 /** The migration in SHADOWING, with its lanes at work. */
 export async function shadowing(ctx: Context, lanes = 2): Promise<Run> {
   const migration: Migration = await plan(ctx, benchFile(lanes));
-  const begun = await beginShadowing(ctx.pool, migration, { lanes, clock: ctx.clock, onWait: () => undefined });
+  const begun = await beginShadowing(ctx.pool, migration, {
+    lanes,
+    clock: ctx.clock,
+    onWait: () => undefined,
+  });
   const run = new Run(ctx, begun, {});
   await run.startLanes();
   return run;

@@ -1,15 +1,24 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { preflight } from '../../src/migration/preflight/preflight.ts';
-import { expectRefusal, type MigrationDatabase, migrationDatabase, migrationOf } from '../support/migrations.ts';
+import {
+  expectRefusal,
+  type MigrationDatabase,
+  migrationDatabase,
+  migrationOf,
+} from '../support/migrations.ts';
 
 let db: MigrationDatabase;
 beforeAll(async () => {
   db = await migrationDatabase();
 });
 beforeEach(async () => {
-  const { rows } = await db.pool.query<{ name: string }>('select quote_ident(pubname) as name from pg_publication');
+  const { rows } = await db.pool.query<{ name: string }>(
+    'select quote_ident(pubname) as name from pg_publication',
+  );
   for (const { name } of rows) await db.pool.query(`drop publication ${name}`);
-  await db.pool.query('drop schema public cascade; create schema public; delete from foreshadow.migration_status');
+  await db.pool.query(
+    'drop schema public cascade; create schema public; delete from foreshadow.migration_status',
+  );
 });
 
 const tables = `
@@ -21,45 +30,93 @@ const tables = `
 
 /** Everything that hangs on a table by its OID and that a swap would leave behind; %s is the table. */
 const dependents: [string, string, RegExp][] = [
-  ['outgoing foreign key', 'alter table %s add constraint to_parent foreign key (n) references parent', /constraint to_parent on table %s depends on it/],
-  ['incoming foreign key', 'create table child (s_id bigint constraint to_it references %s)', /constraint to_it on table child depends on it/],
-  ['foreign key to itself', 'alter table %s add constraint to_self foreign key (id) references %s', /constraint to_self on table %s depends on it/],
-  ['view', 'create view seen as select n from %s', /rule _RETURN on view seen depends on it/],
-  ['materialized view', 'create materialized view kept as select n from %s', /rule _RETURN on materialized view kept depends on it/],
-  ['rule', 'create rule quiet as on delete to %s do instead nothing', /rule quiet on table %s depends on it/],
+  [
+    'outgoing foreign key',
+    'alter table %s add constraint to_parent foreign key (n) references parent',
+    /constraint to_parent on table public\.%s depends on it/,
+  ],
+  [
+    'incoming foreign key',
+    'create table child (s_id bigint constraint to_it references %s)',
+    /constraint to_it on table public\.child depends on it/,
+  ],
+  [
+    'foreign key to itself',
+    'alter table %s add constraint to_self foreign key (id) references %s',
+    /constraint to_self on table public\.%s depends on it/,
+  ],
+  ['view', 'create view seen as select n from %s', /rule _RETURN on view public\.seen depends on it/],
+  [
+    'materialized view',
+    'create materialized view kept as select n from %s',
+    /rule _RETURN on materialized view public\.kept depends on it/,
+  ],
+  [
+    'rule',
+    'create rule quiet as on delete to %s do instead nothing',
+    /rule quiet on table public\.%s depends on it/,
+  ],
   [
     'trigger of the user',
     "create function f() returns trigger language plpgsql as 'begin return new; end'; create trigger mine before insert on %s for each row execute function f()",
-    /trigger mine on table %s depends on it/,
+    /trigger mine on table public\.%s depends on it/,
   ],
   [
     'constraint trigger',
     "create function f() returns trigger language plpgsql as 'begin return new; end'; create constraint trigger later after insert on %s deferrable for each row execute function f()",
-    /constraint later on table %s depends on it/,
+    /constraint later on table public\.%s depends on it/,
   ],
-  ['policy', 'create policy own on %s using (n > 0)', /policy own on table %s depends on it/],
+  ['policy', 'create policy own on %s using (n > 0)', /policy own on table public\.%s depends on it/],
   ['row security', 'alter table %s enable row level security', /row security is enabled on it/],
   ['forced row security', 'alter table %s force row level security', /row security is enabled on it/],
-  ['publication that names it', 'create publication p for table %s', /publication of table %s in publication p depends on it/],
+  [
+    'publication that names it',
+    'create publication p for table %s',
+    /publication of table public\.%s in publication p depends on it/,
+  ],
   ['publication of all tables', 'create publication p for all tables', /publication p publishes it/],
-  ['publication of its schema', 'create publication p for tables in schema public', /publication p publishes it/],
-  ['extended statistics', 'create statistics st (dependencies) on n, tag from %s', /statistics object st depends on it/],
-  ['inheritance parent', 'create table heir () inherits (%s)', /table heir depends on it/],
-  ['exclusion constraint', 'alter table %s add constraint apart exclude using btree (n with =)', /constraint apart on table %s depends on it/],
+  [
+    'publication of its schema',
+    'create publication p for tables in schema public',
+    /publication p publishes it/,
+  ],
+  [
+    'extended statistics',
+    'create statistics st (dependencies) on n, tag from %s',
+    /statistics object public\.st depends on it/,
+  ],
+  ['inheritance parent', 'create table public.heir () inherits (%s)', /table public\.heir depends on it/],
+  [
+    'exclusion constraint',
+    'alter table %s add constraint apart exclude using btree (n with =)',
+    /constraint apart on table public\.%s depends on it/,
+  ],
   [
     'SQL-body function over it',
-    'create function total() returns bigint language sql begin atomic select sum(n) from %s; end',
-    /function total\(\) depends on it/,
+    'create function public.total() returns bigint language sql begin atomic select sum(n) from %s; end',
+    /function public\.total\(\) depends on it/,
   ],
   [
     'function over its row type',
     'create function name_of(%s) returns text language sql return ($1).tag',
-    /function name_of\(%s\) depends on it/,
+    /function public\.name_of\(public\.%s\) depends on it/,
   ],
-  ['function that returns its rows', "create function all_of() returns setof %s language plpgsql as 'begin end'", /function all_of\(\) depends on it/],
-  ['column of its row type', 'create table box (content %s)', /column content of table box depends on it/],
-  ['column of an array of its row type', 'create table box (content %s[])', /column content of table box depends on it/],
-  ['domain over its row type', 'create domain row_of as %s', /type row_of depends on it/],
+  [
+    'function that returns its rows',
+    "create function public.all_of() returns setof %s language plpgsql as 'begin end'",
+    /function public\.all_of\(\) depends on it/,
+  ],
+  [
+    'column of its row type',
+    'create table box (content %s)',
+    /column content of table public\.box depends on it/,
+  ],
+  [
+    'column of an array of its row type',
+    'create table box (content %s[])',
+    /column content of table public\.box depends on it/,
+  ],
+  ['domain over its row type', 'create domain row_of as %s', /type public\.row_of depends on it/],
   ['replica identity', 'alter table %s replica identity full', /its replica identity is not the default/],
   ['unlogged table', 'alter table %s set unlogged', /is temporary or unlogged/],
 ];
@@ -72,16 +129,30 @@ describe.each(['source', 'target'] as const)('the %s', (role) => {
     const told = new RegExp(message.source.replaceAll('%s', table));
     const error = await expectRefusal(db, {}, 'DEPENDENT_REFUSED', told);
     const said = [error.message, ...((error.detail.also as string[] | undefined) ?? [])];
-    expect(said.filter((each) => told.test(each) && each.startsWith(`${role} public.${table}: `))).toHaveLength(1);
+    expect(
+      said.filter((each) => told.test(each) && each.startsWith(`${role} public.${table}: `)),
+    ).toHaveLength(1);
     expect(error.hint).toMatch(/Drop or move the named object/);
   });
 });
 
 describe('tables that are not plain', () => {
   const cases: [string, string, RegExp][] = [
-    ['inheritance child', 'create table base (n int); create table s (id int primary key, n int) inherits (base); create table t (id int primary key, n int)', /source public\.s: inheritance with base/],
-    ['partitioned source', 'create table s (id int primary key, n int) partition by range (id); create table t (id int primary key, n int)', /source public\.s: is not a plain table/],
-    ['partitioned target', 'create table s (id int primary key, n int); create table t (id int primary key, n int) partition by range (id)', /target public\.t: is not a plain table/],
+    [
+      'inheritance child',
+      'create table base (n int); create table s (id int primary key, n int) inherits (base); create table t (id int primary key, n int)',
+      /source public\.s: inheritance with public\.base/,
+    ],
+    [
+      'partitioned source',
+      'create table s (id int primary key, n int) partition by range (id); create table t (id int primary key, n int)',
+      /source public\.s: is not a plain table/,
+    ],
+    [
+      'partitioned target',
+      'create table s (id int primary key, n int); create table t (id int primary key, n int) partition by range (id)',
+      /target public\.t: is not a plain table/,
+    ],
     [
       'partition as source',
       'create table whole (id int primary key, n int) partition by range (id); create table s partition of whole default; create table t (id int primary key, n int)',
@@ -90,10 +161,18 @@ describe('tables that are not plain', () => {
     [
       'key without overlaps',
       'create table s (id int4range, during daterange, primary key (id, during without overlaps)); create table t (id int4range primary key, during daterange)',
-      /source public\.s: constraint s_pkey on table s depends on it/,
+      /source public\.s: constraint s_pkey on table public\.s depends on it/,
     ],
-    ['view as source', 'create view s as select 1 as id; create table t (id int primary key)', /source public\.s: is not a plain table/],
-    ['view as target', 'create table s (id int primary key); create view t as select 1 as id', /target public\.t: is not a plain table/],
+    [
+      'view as source',
+      'create view s as select 1 as id; create table t (id int primary key)',
+      /source public\.s: is not a plain table/,
+    ],
+    [
+      'view as target',
+      'create table s (id int primary key); create view t as select 1 as id',
+      /target public\.t: is not a plain table/,
+    ],
   ];
   test.each(cases)('%s', async (_, setup, message) => {
     await db.pool.query(setup);
@@ -110,16 +189,21 @@ test('what the swap carries stands in nobody’s way', async () => {
     grant select on s to public; grant update (n) on s to public;`);
   const { error, checks } = await preflight(db.ctx.pool, migrationOf({ map: { g: 'g' } }));
   expect(error).toBeNull();
-  expect(checks.filter((check) => check.id.startsWith('dependents')).map((check) => check.status)).toEqual(['ok', 'ok']);
+  expect(checks.filter((check) => check.id.startsWith('dependents')).map((check) => check.status)).toEqual([
+    'ok',
+    'ok',
+  ]);
 });
 
 test('every dependent is named, each once', async () => {
-  await db.pool.query(`${tables} create view v1 as select n from s; create view v2 as select n from t; create publication p for table s;`);
+  await db.pool.query(
+    `${tables} create view public.v1 as select n from s; create view v2 as select n from t; create publication p for table s;`,
+  );
   const { checks } = await preflight(db.ctx.pool, migrationOf());
   const refused = checks.filter((check) => check.status === 'refuse').map((check) => check.message);
   expect(refused).toEqual([
-    expect.stringMatching(/source public\.s: publication of table s in publication p/),
-    expect.stringMatching(/source public\.s: rule _RETURN on view v1/),
-    expect.stringMatching(/target public\.t: rule _RETURN on view v2/),
+    expect.stringMatching(/source public\.s: publication of table public\.s in publication p/),
+    expect.stringMatching(/source public\.s: rule _RETURN on view public\.v1/),
+    expect.stringMatching(/target public\.t: rule _RETURN on view public\.v2/),
   ]);
 });

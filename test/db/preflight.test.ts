@@ -1,8 +1,16 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { MigrationFile } from '../../src/config/migration-file.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
 import { preflight } from '../../src/migration/preflight/preflight.ts';
+import type { RunOptions } from '../../src/pipeline.ts';
 import { catalogueOf } from '../support/catalogue.ts';
-import { expectRefusal, type MigrationDatabase, migrationDatabase, migrationOf } from '../support/migrations.ts';
+import {
+  expectRefusal,
+  type MigrationDatabase,
+  migrationDatabase,
+  migrationOf,
+  type Part,
+} from '../support/migrations.ts';
 
 let db: MigrationDatabase;
 beforeAll(async () => {
@@ -16,13 +24,16 @@ const target = 'create table t (id bigint primary key, amount numeric(12,2) not 
 const map = { amount: 'cents / 100.0' };
 
 beforeEach(() =>
-  db.pool.query(
-    'drop schema public cascade; create schema public; delete from foreshadow.migration_status',
-  ),
+  db.pool.query('drop schema public cascade; create schema public; delete from foreshadow.migration_status'),
 );
 
-const expectRefused = (...expected: Parameters<typeof expectRefusal> extends [unknown, ...infer R] ? R : never) =>
-  expectRefusal(db, ...expected);
+const expectRefused = (
+  file: Part<MigrationFile>,
+  code: ErrorCode,
+  message: RegExp,
+  exit = 3,
+  options: RunOptions = {},
+) => expectRefusal(db, file, code, message, exit, options);
 
 test('a migration that nothing speaks against passes, and preflight alone leaves no trace either', async () => {
   await db.pool.query(source + target);
@@ -38,12 +49,36 @@ test('a migration that nothing speaks against passes, and preflight alone leaves
 
 describe('tables and keys', () => {
   const noKey = 'create table s (id int not null, cents int not null, status text);';
-  const cases: [string, string, Parameters<typeof migrationOf>[0], ErrorCode, RegExp][] = [
+  const cases: [string, string, Part<MigrationFile>, ErrorCode, RegExp][] = [
     ['no key at all', noKey + target, { map }, 'NO_KEY', /public\.s has no key on \[id\]; usable.*none/],
-    ['a unique column that may be null', `create table s (id int unique, cents int not null, status text);${target}`, { map }, 'NO_KEY', /none/],
-    ['a partial unique index', `${noKey}create unique index on s (id) where cents > 0;${target}`, { map }, 'NO_KEY', /none/],
-    ['a deferrable key', `create table s (id int primary key deferrable, cents int not null, status text);${target}`, { map }, 'NO_KEY', /none/],
-    ['an index on an expression', `${noKey}create unique index on s ((id + 1));${target}`, { map }, 'NO_KEY', /none/],
+    [
+      'a unique column that may be null',
+      `create table s (id int unique, cents int not null, status text);${target}`,
+      { map },
+      'NO_KEY',
+      /none/,
+    ],
+    [
+      'a partial unique index',
+      `${noKey}create unique index on s (id) where cents > 0;${target}`,
+      { map },
+      'NO_KEY',
+      /none/,
+    ],
+    [
+      'a deferrable key',
+      `create table s (id int primary key deferrable, cents int not null, status text);${target}`,
+      { map },
+      'NO_KEY',
+      /none/,
+    ],
+    [
+      'an index on an expression',
+      `${noKey}create unique index on s ((id + 1));${target}`,
+      { map },
+      'NO_KEY',
+      /none/,
+    ],
     [
       'a key named in the wrong order',
       `create table s (a int, b int, cents int not null, status text, primary key (a, b));
@@ -52,8 +87,20 @@ describe('tables and keys', () => {
       'NO_KEY',
       /no key on \[b, a\]; usable, in this order of columns: \[a, b\]/,
     ],
-    ['half a key', 'create table s (a int, b int, primary key (a, b)); create table t (like s including all);', { key: ['a'] }, 'NO_KEY', /\[a, b\]/],
-    ['a target without a key', `${source}create table t (id bigint not null, amount numeric(12,2) not null);`, { map }, 'NO_KEY', /public\.t has no primary key/],
+    [
+      'half a key',
+      'create table s (a int, b int, primary key (a, b)); create table t (like s including all);',
+      { key: ['a'] },
+      'NO_KEY',
+      /\[a, b\]/,
+    ],
+    [
+      'a target without a key',
+      `${source}create table t (id bigint not null, amount numeric(12,2) not null);`,
+      { map },
+      'NO_KEY',
+      /public\.t has no primary key/,
+    ],
     [
       'a target key that does not come from the source key alone',
       `${source}create table t (id bigint primary key, amount numeric(12,2) not null);`,
@@ -62,10 +109,28 @@ describe('tables and keys', () => {
       /that comes from \[id\] alone/,
     ],
     ['a missing target', source, { map }, 'TARGET_MISSING', /there is no table public\.t/],
-    ['a missing source', 'create table s (id int primary key)', { source: 'public.none', map }, 'SOURCE_MISSING', /there is no table public\.none/],
-    ['a target with a row in it', `${source}${target}insert into t values (1, 1, 'x');`, { map }, 'TARGET_NOT_EMPTY', /public\.t has rows already/],
+    [
+      'a missing source',
+      'create table s (id int primary key)',
+      { source: 'public.none', map },
+      'SOURCE_MISSING',
+      /there is no table public\.none/,
+    ],
+    [
+      'a target with a row in it',
+      `${source}${target}insert into t values (1, 1, 'x');`,
+      { map },
+      'TARGET_NOT_EMPTY',
+      /public\.t has rows already/,
+    ],
     ['the source as its own target', source, { target: 'public.s' }, 'BAD_MIGRATION_FILE', /same table/],
-    ['a name that is none', source + target, { map, target: 'public.t; drop table s' }, 'BAD_MIGRATION_FILE', /not a table name/],
+    [
+      'a name that is none',
+      source + target,
+      { map, target: 'public.t; drop table s' },
+      'BAD_MIGRATION_FILE',
+      /not a table name/,
+    ],
     [
       'an unmapped NOT NULL column',
       `${source}create table t (id bigint primary key, amount numeric(12,2) not null, region text not null);`,
@@ -80,8 +145,20 @@ describe('tables and keys', () => {
       'TARGET_UNMAPPED',
       /"region" \(text\) of public\.t is nullable/,
     ],
-    ['a map of a column that the target lacks', source + target, { map: { ...map, colour: '1' } }, 'MAP_INVALID', /map names "colour", which public\.t does not have/],
-    ['a back map of a column that the source lacks', source + target, { map, back: { colour: '1' } }, 'MAP_INVALID', /back map names "colour", which public\.s does not have/],
+    [
+      'a map of a column that the target lacks',
+      source + target,
+      { map: { ...map, colour: '1' } },
+      'MAP_INVALID',
+      /map names "colour", which public\.t does not have/,
+    ],
+    [
+      'a back map of a column that the source lacks',
+      source + target,
+      { map, back: { colour: '1' } },
+      'MAP_INVALID',
+      /back map names "colour", which public\.s does not have/,
+    ],
     [
       'a map of a generated column',
       `${source}create table t (id bigint primary key, amount numeric(12,2) not null, twice numeric generated always as (amount * 2) stored);`,
@@ -89,7 +166,13 @@ describe('tables and keys', () => {
       'MAP_INVALID',
       /map names "twice", which public\.t generates itself/,
     ],
-    ['an invariant that is no boolean', source + target, { map, invariants: [{ name: 'odd', sql: 't.amount' }] }, 'MAP_INVALID', /"odd" is not a boolean/],
+    [
+      'an invariant that is no boolean',
+      source + target,
+      { map, invariants: [{ name: 'odd', sql: 't.amount' }] },
+      'MAP_INVALID',
+      /"odd" is not a boolean/,
+    ],
   ];
   test.each(cases)('%s', async (_, setup, file, code, message) => {
     await db.pool.query(`${setup}; ${setup.includes('table s ') ? '' : 'create table s ()'}`);
@@ -97,7 +180,9 @@ describe('tables and keys', () => {
   });
 
   test('the hint for an unmapped column is one that helps', async () => {
-    await db.pool.query(`${source}create table t (id bigint primary key, amount numeric(12,2) not null, region text);`);
+    await db.pool.query(
+      `${source}create table t (id bigint primary key, amount numeric(12,2) not null, region text);`,
+    );
     const error = await expectRefused({ map }, 'TARGET_UNMAPPED', /region/);
     expect(error.hint).not.toMatch(/make it nullable/); // it is
     const { error: none } = await preflight(db.ctx.pool, migrationOf({ map: { ...map, region: 'null' } }));
@@ -106,12 +191,20 @@ describe('tables and keys', () => {
 
   test('too little disk', async () => {
     await db.pool.query(source + target);
-    const error = await expectRefused({ map }, 'DISK', /of disk are needed on the server, and 0\.00 GiB are free/, 3, { diskFree: 1 });
+    const error = await expectRefused(
+      { map },
+      'DISK',
+      /of disk are needed on the server, and 0\.00 GiB are free/,
+      3,
+      { diskFree: 1 },
+    );
     expect(error.httpStatus).toBe(507);
   });
 
   test('several faults at once: one error, the others in its detail', async () => {
-    await db.pool.query(`${source}create table t (id bigint primary key, amount numeric(12,2) not null, status text, region text not null);`);
+    await db.pool.query(
+      `${source}create table t (id bigint primary key, amount numeric(12,2) not null, status text, region text not null);`,
+    );
     const error = await expectRefused({ map: { amount: 'centz', status: 'now()' } }, 'MAP_INVALID', /centz/);
     expect(error.detail.also).toEqual([expect.stringMatching(/now\(\)/), expect.stringMatching(/region/)]);
   });
@@ -127,19 +220,27 @@ describe('a row map that is not one immutable expression over one row', () => {
   const mutable: [string, string, RegExp][] = [
     ['note', 'now()::text', /"note" is not immutable: now\(\) is stable/],
     ['day', 'at::date', /"day" is not immutable: (pg_catalog\.)?date\(timestamp with time zone\) is stable/],
-    ['note', "to_char(at, 'YYYY')", /"note" is not immutable: to_char\(timestamp with time zone,text\) is stable/],
+    [
+      'note',
+      "to_char(at, 'YYYY')",
+      /"note" is not immutable: to_char\(timestamp with time zone,text\) is stable/,
+    ],
     ['day', 'current_date', /"day" is not immutable: current_date or its like is stable/],
     ['note', 'current_user::text', /"note" is not immutable/],
     ['note', 'random()::text', /random\(\) is volatile/],
     ['note', 'at::text', /"note" is not immutable: the cast to text is stable/],
     ['at', 'note::timestamptz', /"at" is not immutable: the cast to timestamp with time zone is stable/],
-    ['amount', 'pick(cents)', /"amount" is not immutable: pick\(integer\) is volatile/],
-    ['note', 'today_of(note)', /"note" is not immutable: today_of\(text\) is stable/],
+    ['amount', 'pick(cents)', /"amount" is not immutable: public\.pick\(integer\) is volatile/],
+    ['note', 'today_of(note)', /"note" is not immutable: public\.today_of\(text\) is stable/],
     ['note', "(at + interval '1 day' > at)::text || at", /"note" is not immutable/],
   ];
   test.each(mutable)('%s: %s names the column and the function', async (column, expression, message) => {
     await db.pool.query(source + wide + helpers);
-    const error = await expectRefused({ map: { ...rest, [column]: expression } }, 'MAP_NOT_IMMUTABLE', message);
+    const error = await expectRefused(
+      { map: { ...rest, [column]: expression } },
+      'MAP_NOT_IMMUTABLE',
+      message,
+    );
     expect(error.detail).toMatchObject({ column });
     expect(error.hint).toMatch(/at time zone 'UTC'/);
   });
@@ -160,7 +261,11 @@ describe('a row map that is not one immutable expression over one row', () => {
   test('a column of the same name whose type converts by itself, but by the time zone', async () => {
     await db.pool.query(`
       create table s (id int primary key, at timestamp); create table t (id int primary key, at timestamptz);`);
-    await expectRefused({}, 'MAP_NOT_IMMUTABLE', /"at" is not immutable: timestamptz\(timestamp without time zone\) is stable/);
+    await expectRefused(
+      {},
+      'MAP_NOT_IMMUTABLE',
+      /"at" is not immutable: timestamptz\(timestamp without time zone\) is stable/,
+    );
     const { error } = await preflight(db.ctx.pool, migrationOf({ map: { at: "at at time zone 'UTC'" } }));
     expect(error).toBeNull();
   });
@@ -219,12 +324,17 @@ describe('a row map that is not one immutable expression over one row', () => {
     expect(await shout()).toBe('app.shout(s.status)');
     await db.pool.query(`alter role current_user in database ${db.name} set search_path = public`);
     expect(await shout()).toBe('public.shout(s.status)');
-    await db.pool.query(`alter role current_user in database ${db.name} reset all; alter database ${db.name} reset all; drop schema app cascade`);
+    await db.pool.query(
+      `alter role current_user in database ${db.name} reset all; alter database ${db.name} reset all; drop schema app cascade`,
+    );
   });
 
   test('a comment at the end of an expression is no fault', async () => {
     await db.pool.query(source + target);
-    const { error } = await preflight(db.ctx.pool, migrationOf({ map: { amount: 'cents / 100.0 -- in euros' } }));
+    const { error } = await preflight(
+      db.ctx.pool,
+      migrationOf({ map: { amount: 'cents / 100.0 -- in euros' } }),
+    );
     expect(error).toBeNull();
   });
 });
@@ -242,9 +352,17 @@ describe('types that lose something', () => {
     ['text', 'integer', 'x::integer'],
     ['jsonb', 'json', 'x::json'],
   ];
-  test.each(pairs)('%s does not become %s by itself, and the message says what to write', async (from, to, say) => {
-    await db.pool.query(`create table s (id int primary key, x ${from}); create table t (id int primary key, x ${to});`);
-    await expectRefused({}, 'MAP_INVALID', new RegExp(`does not become .* by itself; write "map": \\{ "x": "${say}" \\}`));
+  test.each(
+    pairs,
+  )('%s does not become %s by itself, and the message says what to write', async (from, to, say) => {
+    await db.pool.query(
+      `create table s (id int primary key, x ${from}); create table t (id int primary key, x ${to});`,
+    );
+    await expectRefused(
+      {},
+      'MAP_INVALID',
+      new RegExp(`does not become .* by itself; write "map": \\{ "x": "${say}" \\}`),
+    );
     const { error } = await preflight(db.ctx.pool, migrationOf({ map: { x: `x::${to}` } }));
     expect(error).toBeNull();
   });
@@ -259,13 +377,16 @@ describe('types that lose something', () => {
     ['date', 'timestamp'],
   ];
   test.each(wider)('%s becomes %s', async (from, to) => {
-    await db.pool.query(`create table s (id int primary key, x ${from}); create table t (id int primary key, x ${to});`);
+    await db.pool.query(
+      `create table s (id int primary key, x ${from}); create table t (id int primary key, x ${to});`,
+    );
     expect((await preflight(db.ctx.pool, migrationOf())).error).toBeNull();
   });
 });
 
 describe('a row map that fails on some rows', () => {
-  const few = (values: string) => `create table s (id int primary key, cents int, code text); insert into s values ${values};`;
+  const few = (values: string) =>
+    `create table s (id int primary key, cents int, code text); insert into s values ${values};`;
   const cases: [string, string, Record<string, string>, string[], RegExp][] = [
     [
       'a cast',
@@ -274,16 +395,66 @@ describe('a row map that fails on some rows', () => {
       ['2', '3'],
       /2: invalid input syntax for type integer: "ten"/,
     ],
-    ['a division', `${few("(1, 0, ''), (2, 1, '')")}create table t (id int primary key, x int);`, { x: '10 / cents' }, ['1'], /1: division by zero/],
-    ['a number that overflows', `${few("(1, 5, ''), (2, 70000, '')")}create table t (id int primary key, x smallint);`, { x: 'cents::smallint' }, ['2'], /2: smallint out of range/],
-    ['NOT NULL of the target', `${few("(1, 5, ''), (2, null, ''), (3, null, '')")}create table t (id int primary key, cents int not null);`, {}, ['2', '3'], /2: null value in column "cents"/],
-    ['CHECK of the target', `${few("(1, 5, ''), (2, -6, '')")}create table t (id int primary key, cents int check (cents > 0));`, {}, ['2'], /2: .*violates check constraint/],
-    ['a text that is too long', `${few("(1, 5, 'abcdef'), (2, 6, 'ab')")}create table t (id int primary key, code varchar(3));`, {}, ['1'], /1: value too long/],
-    ['a unique index of the target', `${few("(1, 5, 'a'), (2, 6, 'a')")}create table t (id int primary key, code text unique);`, {}, ['2'], /2: duplicate key value/],
-    ['a key map that is not one to one', `${few("(1, 5, ''), (2, 6, ''), (3, 7, '')")}create table t (id int primary key, cents int);`, { id: 'id / 2' }, ['3'], /3: duplicate key value violates unique constraint/],
-    ['a key map that gives NULL', `${few("(1, 5, ''), (2, 6, '')")}create table t (id int primary key, cents int);`, { id: 'nullif(id, 2)' }, ['2'], /2: null value in column "id"/],
+    [
+      'a division',
+      `${few("(1, 0, ''), (2, 1, '')")}create table t (id int primary key, x int);`,
+      { x: '10 / cents' },
+      ['1'],
+      /1: division by zero/,
+    ],
+    [
+      'a number that overflows',
+      `${few("(1, 5, ''), (2, 70000, '')")}create table t (id int primary key, x smallint);`,
+      { x: 'cents::smallint' },
+      ['2'],
+      /2: smallint out of range/,
+    ],
+    [
+      'NOT NULL of the target',
+      `${few("(1, 5, ''), (2, null, ''), (3, null, '')")}create table t (id int primary key, cents int not null);`,
+      {},
+      ['2', '3'],
+      /2: null value in column "cents"/,
+    ],
+    [
+      'CHECK of the target',
+      `${few("(1, 5, ''), (2, -6, '')")}create table t (id int primary key, cents int check (cents > 0));`,
+      {},
+      ['2'],
+      /2: .*violates check constraint/,
+    ],
+    [
+      'a text that is too long',
+      `${few("(1, 5, 'abcdef'), (2, 6, 'ab')")}create table t (id int primary key, code varchar(3));`,
+      {},
+      ['1'],
+      /1: value too long/,
+    ],
+    [
+      'a unique index of the target',
+      `${few("(1, 5, 'a'), (2, 6, 'a')")}create table t (id int primary key, code text unique);`,
+      {},
+      ['2'],
+      /2: duplicate key value/,
+    ],
+    [
+      'a key map that is not one to one',
+      `${few("(1, 5, ''), (2, 6, ''), (3, 7, '')")}create table t (id int primary key, cents int);`,
+      { id: 'id / 2' },
+      ['3'],
+      /3: duplicate key value violates unique constraint/,
+    ],
+    [
+      'a key map that gives NULL',
+      `${few("(1, 5, ''), (2, 6, '')")}create table t (id int primary key, cents int);`,
+      { id: 'nullif(id, 2)' },
+      ['2'],
+      /2: null value in column "id"/,
+    ],
   ];
-  test.each(cases)('%s: the rows are named, and the source is untouched', async (_, setup, given, keys, message) => {
+  test.each(
+    cases,
+  )('%s: the rows are named, and the source is untouched', async (_, setup, given, keys, message) => {
     await db.pool.query(setup);
     const error = await expectRefused({ map: given }, 'MAP_FAILS', message);
     expect(error.detail.keys).toEqual(keys);
@@ -293,14 +464,27 @@ describe('a row map that fails on some rows', () => {
     await db.pool.query(`
       create table s (a text, b int, x text, primary key (a, b)); create table t (a text, b int, x int, primary key (a, b));
       insert into s select 'k', i, 'bad' from generate_series(1, 30) i;`);
-    const error = await expectRefused({ key: ['a', 'b'], map: { x: 'x::int' } }, 'MAP_FAILS', /k,1: invalid input/);
+    const error = await expectRefused(
+      { key: ['a', 'b'], map: { x: 'x::int' } },
+      'MAP_FAILS',
+      /k,1: invalid input/,
+    );
     expect(error.detail.keys).toHaveLength(10);
   });
 });
 
 test('a name in the target that our schema has already', async () => {
-  await db.pool.query(`${source}create table lane (id bigint primary key, amount numeric(12,2) not null, status text);`);
-  await expectRefused({ target: 'public.lane', map }, 'CONFLICT', /our schema already holds an object called lane/, 5);
+  await db.pool.query(
+    `${source}create table lane (id bigint primary key, amount numeric(12,2) not null, status text);`,
+  );
+  await expectRefused(
+    { target: 'public.lane', map },
+    'CONFLICT',
+    /our schema already holds an object called lane;/,
+    5,
+  );
+  await db.pool.query(`${target} alter index t_pkey rename to migration_event_pkey`);
+  await expectRefused({ map }, 'CONFLICT', /called migration_event_pkey;/, 5);
 });
 
 test('a role that may not do what is needed', async () => {

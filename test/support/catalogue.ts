@@ -69,5 +69,7 @@ export async function catalogueOf(pool: Pool, without = ''): Promise<string[]> {
 
 /** Every row of a table with its place on disk: equal only if nobody has written to it. */
 export async function rowsOnDisk(pool: Pool, table: string): Promise<unknown[]> {
-  return (await pool.query(`select x.ctid::text, x.xmin::text, x::text as "row" from ${table} x order by x.ctid`)).rows;
+  return (
+    await pool.query(`select x.ctid::text, x.xmin::text, x::text as "row" from ${table} x order by x.ctid`)
+  ).rows;
 }

@@ -4,15 +4,19 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import { type MigrationFile, parseMigrationFile } from '../../src/config/migration-file.ts';
 import { type Context, createContext } from '../../src/context.ts';
-import { type ErrorCode, ForeshadowError } from '../../src/core/errors.ts';
 import { systemClock } from '../../src/core/clock.ts';
+import { type ErrorCode, ForeshadowError } from '../../src/core/errors.ts';
 import { initSchema } from '../../src/db/migrate.ts';
-import { runMigration } from '../../src/pipeline.ts';
 import type { RunOptions } from '../../src/pipeline/run.ts';
+import { runMigration } from '../../src/pipeline.ts';
 import { catalogueOf, rowsOnDisk } from './catalogue.ts';
 import { afterFile, type TestDatabase, testDatabase } from './database.ts';
 
-export type Part<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: Part<T[K]> } : T;
+export type Part<T> = T extends readonly unknown[]
+  ? T
+  : T extends object
+    ? { [K in keyof T]?: Part<T[K]> }
+    : T;
 
 /** A gate that is open as soon as there is a shadow, and nobody to wait for: a small table moves in a second or two. */
 const quick = {
@@ -49,7 +53,10 @@ const hasty = {
 };
 
 /** @param setup SQL that makes the tables */
-export async function migrationDatabase(setup = '', on?: { readonly url: string }): Promise<MigrationDatabase> {
+export async function migrationDatabase(
+  setup = '',
+  on?: { readonly url: string },
+): Promise<MigrationDatabase> {
   const db = await testDatabase(on);
   if (setup) await db.pool.query(setup);
   const models = await mkdtemp(join(tmpdir(), 'foreshadow-test-models-'));
@@ -67,7 +74,9 @@ export async function migrationDatabase(setup = '', on?: { readonly url: string 
 }
 
 /** Resolves with the error that `work` fails with. @throws when it does not fail */
-export async function failureOf(work: Promise<unknown>): Promise<Error & { code?: string; hint?: string; exitCode?: number; detail?: Record<string, unknown> }> {
+export async function failureOf(
+  work: Promise<unknown>,
+): Promise<Error & { code?: string; hint?: string; exitCode?: number; detail?: Record<string, unknown> }> {
   try {
     await work;
   } catch (error) {

@@ -3,6 +3,7 @@ import { ident, literal } from '../../db/ident.ts';
 import { dropCaptureFunctionsSql, dropCaptureSql } from '../../sync/capture.ts';
 import type { Migration } from '../status.store.ts';
 import { checksSql, commentsSql, defaultsSql, grantsSql, sequencesSql } from './carry.ts';
+import { carriedNamesSql, stepAsideSql } from './names.ts';
 
 export const guardTrigger = 'foreshadow_guard';
 const guardFunction = (migration: Migration) => ident('foreshadow', `guard_${migration.id}`);
@@ -30,13 +31,14 @@ export function finalTable(migration: Migration): { schema: string; name: string
  */
 export async function swapSql(client: ClientBase, migration: Migration): Promise<string[]> {
   const { plan } = migration;
-  const physical = physicalOf(migration);
   const final = finalTable(migration);
   const target = ident(final.schema, final.name);
   const sequences = await sequencesSql(client, migration, target);
   const passing = `foreshadow_passing_${migration.id}`;
-  const renames =
-    migration.definition.cutover.finish === 'swap' ? swapNames(migration, passing) : routeNames(migration);
+  const swap = migration.definition.cutover.finish === 'swap';
+  const renames = swap
+    ? [...(await stepAsideSql(client, migration, oldTable(migration).name)), ...swapNames(migration, passing)]
+    : routeNames(migration);
   return [
     ...dropCaptureSql(plan),
     ...dropCaptureFunctionsSql(plan),
@@ -47,9 +49,7 @@ export async function swapSql(client: ClientBase, migration: Migration): Promise
     ...(await commentsSql(client, migration, target)),
     ...(await defaultsSql(client, migration, target)),
     ...(await checksSql(client, migration, target)),
-    ...physical.carried.map(
-      (index) => `alter index ${ident(final.schema, index.temporaryName)} rename to ${ident(index.name)}`,
-    ),
+    ...(await carriedNamesSql(client, migration, target)),
     ...guardSql(migration, target),
     `insert into ${plan.names.overlayGate} values (pg_catalog.clock_timestamp())`,
   ];
@@ -71,11 +71,13 @@ function swapNames(migration: Migration, passing: string): string[] {
 }
 
 function routeNames(migration: Migration): string[] {
-  const { target } = physicalOf(migration);
+  const { source, target, mappedKeyIndex } = physicalOf(migration);
   const { plan } = migration;
   const moved = `foreshadow.${ident(`moved_${migration.id}`)}`;
   return [
     `drop view ${plan.names.overlay}`,
+    // S stays where it is, and nobody looks up mapped keys in it any more.
+    ...(mappedKeyIndex ? [`drop index if exists ${ident(source.schema, mappedKeyIndex)}`] : []),
     `alter table ${plan.names.target} set schema ${ident(target.schema)}`,
     // Whoever still writes to the old table would lose that write: it is refused, and a retry asks for the route anew.
     `create function ${moved}() returns trigger language plpgsql as $moved$ begin

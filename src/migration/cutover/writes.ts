@@ -3,7 +3,7 @@ import { seconds } from '../../config/migration-file.ts';
 import type { Clock } from '../../core/clock.ts';
 import { ForeshadowError } from '../../core/errors.ts';
 import { codeOf, isConnectionError, isRetryable, sqlstate } from '../../db/sqlstate.ts';
-import { type LaneStamp, setLaneMode, stampSql } from '../../sync/lane.queries.ts';
+import { backlog, type LaneStamp, setLaneMode, stampSql } from '../../sync/lane.queries.ts';
 import {
   databaseNow,
   getMigration,
@@ -19,6 +19,10 @@ import { physicalOf, swapSql, withSwapXid } from './swap.ts';
 const lockTimeout = 100;
 /** Transactions on S that are older than this will not end within an attempt; no use in asking for the lock. */
 const longTransaction = 1;
+
+/** Changes that lanes bring in well under a budget. With more than that, writers would be held back for nothing. */
+const mostBacklog = 2000;
+const moment = () => new Promise((resolve) => setTimeout(resolve, 1));
 
 /** An attempt that did not get through. Nothing was changed, and nobody waited longer than the budget. */
 class Blocked extends Error {}
@@ -94,7 +98,13 @@ async function attemptSwap(
   if (early.length)
     throw new Blocked(`waiting for snapshots from before the end of the copy: ${sayBlockers(early)}`);
 
-  await client.query(`set local lock_timeout = ${lockTimeout}`);
+  const behind = await backlog(client, plan);
+  if (behind > mostBacklog) throw new Blocked(`waiting for lanes: ${behind} changes are still to be copied`);
+
+  // A process that is stopped or cut off while it holds the lock loses its session, and writers go on.
+  await client.query(
+    `set local lock_timeout = ${lockTimeout}; set local idle_in_transaction_session_timeout = ${Math.ceil(budget)}`,
+  );
   const asked = performance.now();
   await client.query(`lock table ${plan.names.source} in exclusive mode`);
   const writersHeld = performance.now();
@@ -104,14 +114,17 @@ async function attemptSwap(
     return ms;
   };
   // lock_timeout counts for each lock; statement_timeout is what bounds the whole.
+  const bounded = async () => client.query(`set local statement_timeout = ${left()}`);
   const within = async (sql: string) => client.query(`set local statement_timeout = ${left()}; ${sql}`);
 
+  await bounded();
   while ((await client.query(`select 1 from ${plan.names.keyLog} limit 1`)).rowCount) {
     if (performance.now() - writersHeld > budget * 0.8) {
       throw new Blocked(
         'lanes did not drain the key log within the budget; is a process running this migration?',
       );
     }
+    await moment(); // lanes need the processor more than we do
   }
   const drained = (await client.query<{ at: string }>('select clock_timestamp()::text as at')).rows[0]
     ?.at as string;
@@ -120,9 +133,10 @@ async function attemptSwap(
     if (!old.length) break;
     if (performance.now() - writersHeld > budget * 0.8)
       throw new Blocked(`waiting for snapshots from before the drain: ${sayBlockers(old)}`);
-    await new Promise((resolve) => setTimeout(resolve, 1));
+    await moment();
   }
 
+  await bounded();
   await setLaneMode(client, plan, 'STOPPED');
   const statements = await swapSql(client, migration);
   await client.query(`set local lock_timeout = ${Math.min(lockTimeout, left())}`);
@@ -132,6 +146,7 @@ async function attemptSwap(
   const readersHeld = performance.now();
   if ((await client.query(`select 1 from ${plan.names.keyLog} limit 1`)).rowCount)
     throw new Blocked('the key log filled again');
+  await bounded();
   await requireReady(client, migration);
   const xid = (await client.query<{ xid: string }>('select pg_current_xact_id()::text as xid')).rows[0]
     ?.xid as string;

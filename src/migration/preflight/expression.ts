@@ -45,6 +45,18 @@ export function fromOne(relation: string, alias: 's' | 't'): string {
 }
 
 /**
+ * What the role's search path would be in a session of its own. Ours start with another one, which is all that
+ * pg_settings can tell, so the settings of role and database are looked up.
+ */
+const ownSearchPath = `select set_config('search_path', coalesce(
+   (select substr(setting, length('search_path=') + 1)
+      from pg_db_role_setting d cross join unnest(d.setconfig) as setting
+     where setting like 'search\\_path=%' and d.setrole in (0, session_user::regrole)
+       and d.setdatabase in (0, (select oid from pg_database where datname = current_database()))
+     order by d.setrole <> 0 desc, d.setdatabase <> 0 desc limit 1),
+   (select boot_val from pg_settings where name = 'search_path')), true)`;
+
+/**
  * Lets PostgreSQL parse `text` over a FROM clause of at least two relations, and reads back its canonical form, its
  * type and the columns of relation `oid` that it reads. Must run inside a transaction that the caller rolls back: it makes a temporary view.
  * @throws ForeshadowError MAP_INVALID naming the column and PostgreSQL's reason
@@ -59,7 +71,11 @@ export async function resolveExpression(
   requireOneExpression(column, text);
   await client.query('savepoint expression');
   try {
-    await client.query(`create temp view foreshadow_expression as select (${text}\n) as c from ${from.sql}`);
+    // The names in it mean what they would mean to the user; everything else of ours goes by qualified names.
+    await client.query(ownSearchPath);
+    await client.query(
+      `create temp view foreshadow_expression as select (${text}\n) as foreshadow_value from ${from.sql}`,
+    );
   } catch (error) {
     await client.query('rollback to savepoint expression');
     if (
@@ -72,7 +88,6 @@ export async function resolveExpression(
     }
     throw error;
   }
-  const path = await client.query<{ path: string }>("select current_setting('search_path') as path");
   await client.query('set local search_path = pg_catalog');
   const { rows } = await client.query<{
     definition: string;
@@ -92,10 +107,9 @@ export async function resolveExpression(
       where v.attrelid = 'pg_temp.foreshadow_expression'::regclass and v.attnum = 1`,
     [from.oid],
   );
-  await client.query("select set_config('search_path', $1, true)", [path.rows[0]?.path]);
   await client.query('rollback to savepoint expression');
   const row = rows[0] as (typeof rows)[0];
-  const sql = /^\s*SELECT ([\s\S]*) AS c\n\s+FROM /.exec(row.definition)?.[1];
+  const sql = /^\s*SELECT ([\s\S]*) AS foreshadow_value\n\s+FROM /.exec(row.definition)?.[1];
   if (sql === undefined)
     throw new ForeshadowError('MAP_INVALID', `map of "${column}": cannot read back ${row.definition}`);
   if (/:varattno -/.test(row.action)) {

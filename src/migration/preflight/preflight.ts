@@ -36,28 +36,11 @@ export async function preflight(
   return withClient(pool, async (client) => {
     await client.query('begin isolation level read committed read write');
     try {
-      await useOwnSearchPath(client);
       return await examine(client, file, options);
     } finally {
       await client.query('rollback').catch(() => undefined);
     }
   });
-}
-
-/**
- * User expressions resolve as they would for the user: under the role's own search path. Our sessions start with
- * another one, which is all that pg_settings can tell, so the settings of role and database are looked up.
- */
-async function useOwnSearchPath(client: ClientBase): Promise<void> {
-  await client.query(
-    `select set_config('search_path', coalesce(
-       (select substr(setting, length('search_path=') + 1)
-          from pg_db_role_setting d cross join unnest(d.setconfig) as setting
-         where setting like 'search\\_path=%' and d.setrole in (0, session_user::regrole)
-           and d.setdatabase in (0, (select oid from pg_database where datname = current_database()))
-         order by d.setrole <> 0 desc, d.setdatabase <> 0 desc limit 1),
-       (select boot_val from pg_settings where name = 'search_path')), true)`,
-  );
 }
 
 async function examine(
@@ -100,12 +83,8 @@ async function examine(
   if (full.rowCount)
     checks.push(refuse('target', new ForeshadowError('TARGET_NOT_EMPTY', `${file.target} has rows already`)));
   else checks.push(ok('target', `${file.target} is empty`));
-  const taken = await client.query(
-    'select 1 from pg_class where relnamespace = to_regnamespace($1) and relname = $2',
-    ['foreshadow', target.name],
-  );
-  if (taken.rowCount) {
-    const message = `our schema already holds an object called ${target.name}; rename the target`;
+  for (const name of await namesTaken(client, source, target)) {
+    const message = `our schema already holds an object called ${name}; rename it, or what is called so in ${file.target}`;
     checks.push(refuse('target', new ForeshadowError('CONFLICT', message)));
   }
 
@@ -129,6 +108,13 @@ async function examine(
         `source columns that nothing in the target keeps: ${dropped.map((c) => c.name).join(', ')}`,
       ),
     );
+
+  for (const column of target.columns) {
+    const numbered = source.columns.some((same) => same.name === column.name && same.identity);
+    if (!numbered || column.notNull || column.defaultSql !== null || column.generated) continue;
+    const message = `target column "${column.name}" must be NOT NULL: at the swap it becomes an identity, as it is in the source`;
+    checks.push(refuse('map', new ForeshadowError('MAP_INVALID', message, { column: column.name })));
+  }
 
   let draft: DraftPlan | null = null;
   if (!(sourceKey instanceof ForeshadowError) && !map.errors.length) {
@@ -174,6 +160,21 @@ async function examine(
   checks.push(await checkSpace(client, source, options.diskFree));
   const error = firstRefusal(checks);
   return { checks, error, draft: error ? null : draft, source, target };
+}
+
+/** What our schema will have to take in, and has already: T with its indexes and sequences, and S as its old self. */
+async function namesTaken(client: ClientBase, source: CatalogTable, target: CatalogTable): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>(
+    `select relname as name from pg_class where relnamespace = to_regnamespace('foreshadow') and relname in (
+       select $2 union all select $3 union all
+       select relname from pg_class where oid in (
+         select indexrelid from pg_index where indrelid = $1
+         union all
+         select objid from pg_depend where classid = 'pg_class'::regclass and refclassid = 'pg_class'::regclass
+            and refobjid = $1 and deptype in ('a', 'i'))) order by 1`,
+    [target.oid, target.name, `${source.name.slice(0, 59)}_old`],
+  );
+  return rows.map((row) => row.name);
 }
 
 function keyColumn(table: CatalogTable, name: string): { name: string; type: string } {
