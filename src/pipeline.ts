@@ -85,6 +85,7 @@ async function advance(run: Run): Promise<void> {
       await run.startLanes();
       await step.observe(run);
       await step.train(run);
+      await step.observe(run); // training takes seconds, in which the application went on
       await step.choose(run);
       return step.evaluate(run);
 

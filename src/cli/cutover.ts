@@ -8,7 +8,7 @@ import { settleTarget } from '../migration/finish-target.ts';
 import type { Gate } from '../migration/gate.ts';
 import { getMigration, type Migration } from '../migration/status.store.ts';
 import { describeMigration } from '../migration/status.ts';
-import { type CommonFlags, interruptible, print, remark, say, withContext } from './output.ts';
+import { type CommonFlags, interruptible, parseNumber, print, remark, say, withContext } from './output.ts';
 import { statusText } from './status.ts';
 
 interface CutoverFlags extends CommonFlags {
@@ -23,7 +23,7 @@ export function cutoverCommand(program: Command): Command {
     .description("the operator's turn: let reads, or writes, go to the new table")
     .option('--reads', 'READY → reads go to the overlay, the copy begins')
     .option('--writes', 'everything copied and verified → the tables change places')
-    .option('--attempts <n>', 'how often to try for the lock before giving up', Number, 60)
+    .option('--attempts <n>', 'how often to try for the lock before giving up', parseNumber, 60)
     .action(async (name: string, flags: CutoverFlags, command: Command) => {
       if (Boolean(flags.reads) === Boolean(flags.writes))
         throw new ForeshadowError('USAGE', 'say --reads or --writes');

@@ -5,7 +5,7 @@ import { schemaVersion } from '../db/migrate.ts';
 import { type Check, ok, warn } from '../migration/preflight/checks.ts';
 import { preflight } from '../migration/preflight/preflight.ts';
 import { loadTensorflow } from '../model/index.ts';
-import { type CommonFlags, print, say, table, withContext } from './output.ts';
+import { type CommonFlags, parseNumber, print, say, table, withContext } from './output.ts';
 
 const marks = { ok: 'ok', warn: 'WARN', refuse: 'REFUSED' } as const;
 
@@ -16,7 +16,7 @@ export function doctorCommand(program: Command): Command {
     .option(
       '--disk-free <bytes>',
       "free bytes on the server's disk, if they cannot be seen from here",
-      Number,
+      parseNumber,
     )
     .action(
       async (path: string | undefined, flags: CommonFlags & { diskFree?: number }, command: Command) => {

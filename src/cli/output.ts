@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { type Config, loadConfig } from '../config/config.ts';
 import { readEnvironment } from '../config/env.ts';
 import { type Context, createContext } from '../context.ts';
@@ -20,6 +20,14 @@ export function say(text: string): void {
 /** Progress and remarks; never part of the result. */
 export function remark(text: string): void {
   process.stderr.write(`${text}\n`);
+}
+
+/** For options that are numbers: `Number` alone would let `--grace soon` through as NaN. */
+export function parseNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isFinite(value) || value < 0)
+    throw new InvalidArgumentError('It must be a number.');
+  return value;
 }
 
 export function describeError(error: unknown): Record<string, unknown> {

@@ -57,7 +57,13 @@ export async function run(argv: readonly string[]): Promise<{ exitCode: number }
     return { exitCode: Number(process.exitCode ?? 0) };
   } catch (error) {
     if (error instanceof CommanderError) {
-      return { exitCode: error.exitCode === 0 || error.code === 'commander.helpDisplayed' ? 0 : 2 };
+      if (error.exitCode === 0) return { exitCode: 0 }; // help that was asked for
+      // Commander has said what is wrong, to stderr.
+      const message =
+        error.code === 'commander.help' ? 'a command is missing' : error.message.replace(/^error: /, '');
+      if (argv.includes('--json'))
+        print({ schema: 1, error: describeError(new ForeshadowError('USAGE', message)) });
+      return { exitCode: 2 };
     }
     const known = error instanceof ForeshadowError ? error : null;
     if (argv.includes('--json')) print({ schema: 1, error: describeError(error) });

@@ -5,7 +5,7 @@ import { ForeshadowError } from '../core/errors.ts';
 import { type MigrationStatus, migrationStatuses } from '../core/states.ts';
 import { initSchema } from '../db/migrate.ts';
 import { type PipelineEvent, runMigration } from '../pipeline.ts';
-import { type CommonFlags, interruptible, print, remark, say, withContext } from './output.ts';
+import { type CommonFlags, interruptible, parseNumber, print, remark, say, withContext } from './output.ts';
 import { statusText } from './status.ts';
 
 interface RunFlags extends CommonFlags {
@@ -23,7 +23,7 @@ export function runCommand(program: Command): Command {
     .option(
       '--disk-free <bytes>',
       "free bytes on the server's disk, if they cannot be seen from here",
-      Number,
+      parseNumber,
     )
     .action(async (path: string, flags: RunFlags, command: Command) => {
       const until = flags.until?.toUpperCase() as MigrationStatus | undefined;

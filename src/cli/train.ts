@@ -6,7 +6,7 @@ import { requireSchema } from '../db/migrate.ts';
 import { getMigration } from '../migration/status.store.ts';
 import { type Manifest, readEventsFile, saveModel, type Trained, trainModel } from '../model/index.ts';
 import { Observation } from '../pipeline/observation.ts';
-import { type CommonFlags, configOf, print, say, table, withContext } from './output.ts';
+import { type CommonFlags, configOf, parseNumber, print, say, table, withContext } from './output.ts';
 
 interface TrainFlags extends CommonFlags {
   readonly events?: string;
@@ -28,8 +28,8 @@ export function trainCommand(program: Command): Command {
       '--horizon <duration>',
       'how far ahead to predict: 30s, 15m, 4h; a tenth of the span of the events when absent',
     )
-    .option('--budget <share>', 'share of the rows a choice may hold', Number, 0.1)
-    .option('--seed <n>', 'the same seed gives the same model', Number, 1)
+    .option('--budget <share>', 'share of the rows a choice may hold', parseNumber, 0.1)
+    .option('--seed <n>', 'the same seed gives the same model', parseNumber, 1)
     .action(async (migration: string | undefined, flags: TrainFlags, command: Command) => {
       if (Boolean(migration) === Boolean(flags.events))
         throw new ForeshadowError('USAGE', 'name a migration, or give --events FILE');

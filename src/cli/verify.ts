@@ -22,12 +22,13 @@ export function verifyCommand(program: Command): Command {
             ? 1
             : Math.ceil(Number(migration.rows_total) / 100_000);
         const result = await verify(ctx.pool, migration.plan, { snapshots, clock: ctx.clock, repair: false });
+        // Before the result: with --json there is one document, and the error's detail holds the keys.
+        requireEqual(migration.plan, result);
         if (flags.json) print({ schema: 1, name, ...result });
         else
           say(
             `${result.compared} rows compared: ${result.missing} missing, ${result.extra} extra, ${result.different} different`,
           );
-        requireEqual(migration.plan, result);
       });
     });
 }

@@ -42,18 +42,27 @@ function databaseUrl(env: Environment): string | null {
   if (env.DATABASE_URL) return env.DATABASE_URL;
   if (!env.PGHOST && !env.PGDATABASE) return null;
   const part = (value: string | undefined) => encodeURIComponent(value ?? '');
-  const user = env.PGUSER ? `${part(env.PGUSER)}${env.PGPASSWORD ? `:${part(env.PGPASSWORD)}` : ''}@` : '';
-  const host = env.PGHOST ?? 'localhost';
-  const socket = host.startsWith('/');
-  const query = socket ? `?host=${part(host)}${env.PGPORT ? `&port=${env.PGPORT}` : ''}` : '';
-  return `postgres://${user}${socket ? '' : `${host}:${env.PGPORT ?? '5432'}`}/${part(env.PGDATABASE ?? env.PGUSER)}${query}`;
+  const { PGHOST: host = 'localhost', PGPORT: port = '5432', PGUSER: user, PGPASSWORD: password } = env;
+  const database = part(env.PGDATABASE ?? user);
+  if (host.startsWith('/')) {
+    // A socket has no place before the path of a URL, and then neither have user and password.
+    const all = { host, port, ...(user ? { user } : {}), ...(user && password ? { password } : {}) };
+    return `postgres:///${database}?${Object.entries(all)
+      .map(([name, value]) => `${name}=${part(value)}`)
+      .join('&')}`;
+  }
+  const login = user ? `${part(user)}${password ? `:${part(password)}` : ''}@` : '';
+  return `postgres://${login}${host}:${port}/${database}`;
 }
 
-/** @throws ForeshadowError BAD_CONFIG */
+/** @throws ForeshadowError BAD_CONFIG, without repeating an address that may hold a password */
 export function requireDatabaseUrl(config: Config): string {
-  if (config.databaseUrl) return config.databaseUrl;
-  throw new ForeshadowError(
-    'BAD_CONFIG',
-    'no database: set DATABASE_URL (postgres://user:password@host:port/database) or PGHOST and its like',
-  );
+  const form = 'postgres://user:password@host:port/database';
+  // "user@/database?host=/socket" is usual, and no URL.
+  const url = config.databaseUrl?.replace(/^(\w+:\/\/[^/?#]*@)\//, '$1localhost/');
+  if (!url)
+    throw new ForeshadowError('BAD_CONFIG', `no database: set DATABASE_URL (${form}) or PGHOST and its like`);
+  if (!/^postgres(ql)?:\/\//.test(url) || !URL.canParse(url))
+    throw new ForeshadowError('BAD_CONFIG', `the database's address is not of the form ${form}`);
+  return url;
 }

@@ -156,8 +156,15 @@ export async function columnList(
   table: { schema: string; name: string },
 ): Promise<string[]> {
   const found = await readTable(client, table.schema, table.name);
-  return (found?.columns ?? []).map(
-    (column) => `${column.name} ${column.type}${column.notNull ? ' not null' : ''}`,
+  return (found?.columns ?? []).map((column) =>
+    [
+      column.name,
+      column.type,
+      ...(column.collation === null ? [] : [`collate ${column.collation}`]),
+      ...(column.notNull ? ['not null'] : []),
+      ...(column.identity === '' ? [] : ['identity']),
+      ...(column.generated === null ? [] : [`generated as (${column.generated})`]),
+    ].join(' '),
   );
 }
 

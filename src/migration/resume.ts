@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Pool } from 'pg';
 import type { MigrationFile } from '../config/migration-file.ts';
 import { ForeshadowError } from '../core/errors.ts';
+import { readTable } from '../db/catalog.ts';
 import { withClient } from '../db/tx.ts';
 import { type LaneStamp, stampSql } from '../sync/lane.queries.ts';
 import { columnList } from './begin.ts';
@@ -35,28 +36,31 @@ export async function resume(pool: Pool, known: Migration, file: MigrationFile):
   );
   const migration = rows[0] as Migration;
   if (migration.status !== 'PAUSED' && migration.status !== 'FAILED') return migration;
-  await requireUnchanged(pool, migration);
+  const stamp = await requireUnchanged(pool, migration);
   const back = migration.status_before ?? 'PLANNED';
   return moveStatus(pool, migration, migration.status, back, {
+    ...(stamp ? { physical: { ...migration.physical, stamp } } : {}),
     status_before: null,
     error: null,
     wait_reason: null,
   });
 }
 
-/** @throws ForeshadowError SCHEMA_CHANGED, CAPTURE_BROKEN */
-export async function requireUnchanged(pool: Pool, migration: Migration): Promise<void> {
+/**
+ * Both tables mean to our SQL what they meant when the migration began. A change that was undone leaves its mark in the
+ * catalogue (a dropped column keeps its number), so what counts is what can be seen.
+ * @returns what lanes are to compare with from now on; null while there is nothing to compare
+ * @throws ForeshadowError SCHEMA_CHANGED, CAPTURE_BROKEN
+ */
+export async function requireUnchanged(pool: Pool, migration: Migration): Promise<LaneStamp | null> {
   const { plan, physical } = migration;
-  if (!physical || migration.write_to === 'target') return;
+  if (!physical || migration.write_to === 'target') return null;
   const { rows } = await pool.query<LaneStamp>(`select ${stampSql(plan)}`);
   const now = rows[0] as LaneStamp;
   for (const role of ['source', 'target'] as const) {
     if (now[role] === physical.stamp[role]) continue;
-    throw new ForeshadowError(
-      'SCHEMA_CHANGED',
-      `${role} was altered: ${(await sayChange(pool, migration, role)) || 'its name, schema or row security'}`,
-      { role },
-    );
+    const change = await sayChange(pool, migration, role);
+    if (change) throw new ForeshadowError('SCHEMA_CHANGED', `${role} was altered: ${change}`, { role });
   }
   if (now.capture !== physical.stamp.capture) {
     throw new ForeshadowError(
@@ -64,21 +68,37 @@ export async function requireUnchanged(pool: Pool, migration: Migration): Promis
       `the capture trigger on ${plan.names.source} was disabled, dropped or replaced`,
     );
   }
+  return now;
 }
 
-/** Which columns came, went or changed; empty when none did. */
+/** Which columns came, went or changed, and what became of the table itself; empty when all is as it was. */
 export async function sayChange(
   pool: Pool,
   migration: Migration,
   role: 'source' | 'target',
 ): Promise<string> {
-  const { physical } = migration;
+  const { physical, plan } = migration;
   if (!physical) return 'unknown';
-  const table = role === 'source' ? physical.source : { schema: 'foreshadow', name: physical.target.name };
-  const now = await withClient(pool, (client) => columnList(client, table));
-  const before = physical.columns[role];
-  const came = now.filter((column) => !before.includes(column)).map((column) => `+ ${column}`);
-  const went = before.filter((column) => !now.includes(column)).map((column) => `- ${column}`);
-  if (!now.length) return `${table.schema}.${table.name} is gone`;
-  return [...went, ...came].join(', ');
+  const [table, oid] =
+    role === 'source'
+      ? [physical.source, plan.sourceOid]
+      : [{ schema: 'foreshadow', name: physical.target.name }, plan.targetOid];
+  return withClient(pool, async (client) => {
+    const found = await readTable(client, table.schema, table.name);
+    if (found?.oid !== oid) {
+      const { rows } = await client.query<{ name: string }>(
+        'select oid::regclass::text as name from pg_class where oid = $1',
+        [oid],
+      );
+      const nowCalled = rows[0] ? `is now called ${rows[0].name}` : 'is gone';
+      return `${table.schema}.${table.name} ${nowCalled}`;
+    }
+    const now = await columnList(client, table);
+    const before = physical.columns[role];
+    return [
+      ...before.filter((column) => !now.includes(column)).map((column) => `- ${column}`),
+      ...now.filter((column) => !before.includes(column)).map((column) => `+ ${column}`),
+      ...(found.rowSecurity ? ['row security was enabled'] : []),
+    ].join(', ');
+  });
 }

@@ -16,7 +16,6 @@ import {
   lowerRandom,
   setLaneSampling,
   setRangeHeat,
-  shadowCounts,
   storedMembers,
   wantCertain,
   wantRandom,
@@ -61,10 +60,11 @@ export async function signalsNow(
 }
 
 export interface Choice {
+  /** seconds since the epoch */
   readonly at: number;
-  readonly budget: number;
-  readonly sets: ReadonlyMap<Rival, Selection>;
   readonly signals: Signals;
+  /** the baselines' choices at that time, for a budget in rows */
+  readonly rivals: (budget: number) => Map<Rival, Selection>;
 }
 
 /** Chooses the shadow anew and tells lanes what to admit and what to evict. The random remainder is filled separately. */
@@ -120,38 +120,32 @@ export async function chooseShadow(
   await updateStatus(ctx.pool, migration.id, {
     sampling: { pi0, filled, chosen_at: at, notes } satisfies Sampling,
   });
-  const counts = await shadowCounts(ctx.pool, plan);
-  const budget = Math.max(1, Math.round(counts.wanted));
-  const members = new Set([...choice.certain.keys()]);
-  return {
-    at,
-    budget,
-    signals,
-    sets: rivalSets(observation, migration, at, budget, N, { size: budget, has: (key) => members.has(key) }),
-  };
+  return { at, signals, rivals: rivalsNow(observation, migration, at, N) };
 }
 
-/** Every rival chooses from the same log, at the same time, the same number of rows. */
-export function rivalSets(
-  observation: Observation,
-  migration: Migration,
-  at: number,
-  budget: number,
-  N: number,
-  shadow: Selection,
-): Map<Rival, Selection> {
+/**
+ * What each baseline would hold: from the log as it is now, whatever budget it is asked for later. The budget is known
+ * only when the shadow's rows are in place, and by then the log has told more than the choice could use.
+ */
+function rivalsNow(observation: Observation, migration: Migration, at: number, N: number): Choice['rivals'] {
   const { engine } = observation;
   const { seed } = migration.definition.shadow;
-  const top = (scores: Float64Array): Selection =>
-    chooseTop(engine.keys().slice(0, scores.length), scores, budget, seed);
-  const random: Selection = { size: budget, has: (key) => hashUnit(key, seed + 1) < budget / N };
-  return new Map<Rival, Selection>([
-    ['shadow', shadow],
-    ['random', random],
-    ['lfu', top(engine.lfu())],
-    ['lru', top(engine.lastAccess())],
-    ['ewma', top(engine.ewma(at, tunedHalfLife(migration, engine)))],
-  ]);
+  const keys = engine.keys().slice();
+  const scores = {
+    lfu: engine.lfu(),
+    lru: engine.lastAccess(),
+    ewma: engine.ewma(at, tunedHalfLife(migration, engine)),
+  };
+  return (budget) => {
+    const top = (ranking: Float64Array): Selection => chooseTop(keys, ranking, budget, seed);
+    const random: Selection = { size: budget, has: (key) => hashUnit(key, seed + 1) < budget / N };
+    return new Map<Rival, Selection>([
+      ['random', random],
+      ['lfu', top(scores.lfu)],
+      ['lru', top(scores.lru)],
+      ['ewma', top(scores.ewma)],
+    ]);
+  };
 }
 
 function tunedHalfLife(migration: Migration, engine: FeatureEngine): number {

@@ -9,7 +9,7 @@ import { requireEqual, verify } from '../migration/verify.ts';
 import { Coverage, type Rival, type Selection } from '../shadow/coverage.ts';
 import { forgetChanges, storedMembers } from '../shadow/wanted.queries.ts';
 import { copyProgress } from '../sync/lane.queries.ts';
-import { chooseEvery, chooseShadow, fillRandom, heatRanges, rivalSets } from './choice.ts';
+import { chooseEvery, chooseShadow, fillRandom, heatRanges } from './choice.ts';
 import { learn, recall } from './learning.ts';
 import { lagNow, measure, measureEvery } from './measurement.ts';
 import { Observation } from './observation.ts';
@@ -61,11 +61,14 @@ export async function choose(run: Run): Promise<void> {
   await run.refresh();
   await fillRandom(run.ctx, run.migration);
   await run.refresh();
-  const members = new Set(
-    (await storedMembers(run.ctx.pool, run.migration.plan, 'all')).map((member) => member.id),
+  const stored = await storedMembers(run.ctx.pool, run.migration.plan, 'all');
+  const members = new Set(stored.filter((member) => member.state !== 'leaving').map((member) => member.id));
+  const rivals = run.choice.rivals(Math.max(1, members.size));
+  run.coverage = new Coverage(
+    run.choice.at,
+    members.size,
+    new Map<Rival, Selection>([...rivals, ['shadow', members]]),
   );
-  const sets = new Map<Rival, Selection>([...run.choice.sets, ['shadow', members]]);
-  run.coverage = new Coverage(run.choice.at, run.choice.budget, sets);
   await forgetChanges(run.ctx.pool, run.migration.plan, run.at - changesKept);
 }
 
@@ -100,17 +103,9 @@ export async function cutOverReadsNow(run: Run): Promise<void> {
   if (!run.choice || !observation) return;
   const { at: chosenAt } = run.choice;
   const admitted = run.admittedSince(chosenAt);
-  const N = Math.max(1, Number(migration.rows_total));
-  const budget = Math.max(1, present.size - admitted.size);
-  const sets = new Map<Rival, Selection>();
-  for (const [name, chosen] of run.choice.budget === budget
-    ? run.choice.sets
-    : rivalSets(observation, migration, chosenAt, budget, N, present)) {
-    const withAdmitted: Selection = {
-      size: present.size,
-      has: (key) => chosen.has(key) || admitted.has(key),
-    };
-    sets.set(name, name === 'shadow' ? present : withAdmitted);
+  const sets = new Map<Rival, Selection>([['shadow', present]]);
+  for (const [name, chosen] of run.choice.rivals(Math.max(1, present.size - admitted.size))) {
+    sets.set(name, { size: present.size, has: (key) => chosen.has(key) || admitted.has(key) });
   }
   run.coverage = new Coverage(run.at, present.size, sets);
   run.emit({ type: 'reads-cut-over', at: run.at, chosenAt, budget: present.size, sets });

@@ -85,7 +85,10 @@ const kinds: (Shape & RigOptions & { readonly name: string })[] = [
       'id uuid',
       'id text collate "C"',
       'id',
-      `md5(g::text)::uuid`.replace('md5(g::text)', `('00000000-0000-4000-8000-' || lpad((g * 7919 % 1000003)::text, 12, '0'))`),
+      `md5(g::text)::uuid`.replace(
+        'md5(g::text)',
+        `('00000000-0000-4000-8000-' || lpad((g * 7919 % 1000003)::text, 12, '0'))`,
+      ),
       false,
     ),
     file: { key: ['id'], map: { id: 'id::text', v: '(v / 100.0)::numeric(14, 2)' } },
@@ -172,7 +175,11 @@ class Watch {
         await this.compare(old, 'a snapshot from between drain and swap');
         const name = differenceSql('select * from s', 'select * from mapped_source');
         const { rows: byName } = await old.query<Difference>(name);
-        if (byName.length) this.found.push({ where: 'the new table by name, by a snapshot from before the swap', differences: byName.slice(0, 5) });
+        if (byName.length)
+          this.found.push({
+            where: 'the new table by name, by a snapshot from before the swap',
+            differences: byName.slice(0, 5),
+          });
         this.counts.straddling += 1;
       }
       await old.query('rollback');
@@ -198,13 +205,17 @@ async function sample(made: Rig, shape: Shape, stop: { readonly now: boolean }):
     await wantCertain(pool, plan, certain);
     await judgeByChance(pool, plan, leaving, next);
     if (next < rate) await lowerRandom(pool, plan, next);
-    else for (const bounds of await sourceRanges(pool, plan)) await wantRandom(pool, plan, bounds, rate, next);
+    else
+      for (const bounds of await sourceRanges(pool, plan)) await wantRandom(pool, plan, bounds, rate, next);
     rate = next;
     await sleep(60);
   }
 }
 
-const hasty = { now: () => Date.now() / 1000, sleep: (ms: number) => sleep(Math.min(ms, 60)).then(() => undefined) };
+const hasty = {
+  now: () => Date.now() / 1000,
+  sleep: (ms: number) => sleep(Math.min(ms, 60)).then(() => undefined),
+};
 
 async function live(kind: (typeof kinds)[number]): Promise<{ watch: Watch; counts: WriterCounts }> {
   const made = await rig({ ...kind, chunkRows: 25 });
@@ -267,9 +278,7 @@ async function live(kind: (typeof kinds)[number]): Promise<{ watch: Watch; count
     watch.gentle = true;
     const straddling = watch.straddle(over);
     work.push(straddling);
-    const t9 = Date.now(); const reasons: string[] = [];
-    const moved = await made.cutOverWrites({ clock: hasty, onWait: async (r) => void reasons.push(r.slice(0, 300)) });
-    process.stdout.write(`cutover ${Date.now() - t9} ms ${reasons.length}\n${reasons.slice(0, 60).join('\n')}\n`);
+    const moved = await made.cutOverWrites({ clock: hasty });
     await straddling;
     watch.gentle = false;
     const before = watch.counts.snapshots;
@@ -289,7 +298,8 @@ describe('the overlay under six hostile writers', () => {
       expect(watch.counts.inside).toBeGreaterThan(10);
       expect(watch.counts.afterSwap).toBeGreaterThan(5);
       expect(watch.counts.straddling).toBe(1);
-      for (const name of ['snapshots', 'inside', 'straddling', 'afterSwap'] as const) total[name] += watch.counts[name];
+      for (const name of ['snapshots', 'inside', 'straddling', 'afterSwap'] as const)
+        total[name] += watch.counts[name];
       total.operations += counts.operations;
       total.prepared += counts.prepared;
     },

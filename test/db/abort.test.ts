@@ -206,7 +206,7 @@ test('uninstall aborts what runs, and may be repeated', async () => {
 test('a primary key of T that is not its key waits too, and comes back', async () => {
   const db = await migrationDatabase(`
     create table s (id int primary key, code text not null); insert into s select i, 'c' || i from generate_series(1, 100) i;
-    create table t (id bigint not null unique, code text primary key include (id));`);
+    create table t (id bigint not null unique, code text, primary key (code) include (id));`);
   const before = await catalogueOf(db.pool);
   await runUntil(
     db,

@@ -42,18 +42,23 @@ export async function lockHolders(
 /**
  * Sessions of this database that may still read by a snapshot from before `instant`, those queued for S left out (the
  * guard trigger answers them). Such a reader would reach the new table by name and find rows missing, without an error.
+ *
+ * A transaction sees pg_stat_activity as it was when it first looked, so that view is thrown away before each look: else
+ * the sessions that came since would be missed, and those that ended waited for. A session whose start we may not see
+ * (another role's, without pg_read_all_stats) counts as older.
  */
 export async function olderSnapshots(
   client: ClientBase,
   relation: number,
   instant: Date | string,
 ): Promise<Blocker[]> {
+  await client.query('select pg_catalog.pg_stat_clear_snapshot()');
   const { rows } = await client.query<Blocker>(
     `select ${blockerColumns}
        from pg_stat_activity a left join pg_prepared_xacts p on false
       where a.datname = current_database() and a.pid <> pg_backend_pid()
         and a.backend_type not in ('autovacuum worker', 'walsender')
-        and a.backend_xmin is not null and a.xact_start < $2::timestamptz
+        and a.backend_xmin is not null and coalesce(a.xact_start, '-infinity') < $2::timestamptz
         and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted)`,
     [relation, instant],
   );

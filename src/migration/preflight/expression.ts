@@ -109,7 +109,7 @@ export async function resolveExpression(
   );
   await client.query('rollback to savepoint expression');
   const row = rows[0] as (typeof rows)[0];
-  const sql = /^\s*SELECT ([\s\S]*) AS foreshadow_value\n\s+FROM /.exec(row.definition)?.[1];
+  const sql = /^\s*SELECT\s+([\s\S]*) AS foreshadow_value\n\s+FROM /.exec(row.definition)?.[1];
   if (sql === undefined)
     throw new ForeshadowError('MAP_INVALID', `map of "${column}": cannot read back ${row.definition}`);
   if (/:varattno -/.test(row.action)) {
