@@ -8,6 +8,7 @@ import { resume } from './migration/resume.ts';
 import { isOver } from './migration/states.ts';
 import { findMigration, insertMigration, type Migration } from './migration/status.store.ts';
 import { describeMigration, type StatusDocument } from './migration/status.ts';
+import { giveUp, outlast } from './pipeline/failure.ts';
 import { Run, type RunOptions } from './pipeline/run.ts';
 import * as step from './pipeline/steps.ts';
 
@@ -30,22 +31,10 @@ export async function runMigration(
 ): Promise<StatusDocument> {
   const run = new Run(ctx, await plan(ctx, file, options), options);
   try {
-    while (!reached(run)) {
-      options.signal?.throwIfAborted();
-      run.lanes?.check();
-      await advance(run);
-      await ctx.clock.sleep(pulse, options.signal);
-      await run.refresh();
-    }
+    while (!reached(run)) await outlast(run, () => turn(run));
     if (run.migration.status === 'COMPLETED') await step.settle(run);
   } catch (error) {
-    if (options.signal?.aborted)
-      throw new ForeshadowError('INTERRUPTED', `migration ${file.name} was interrupted`);
-    if (isOver((await run.refresh()).status)) return await describeMigration(ctx.pool, file.name); // aborted meanwhile
-    if (!(error instanceof ForeshadowError) || !concernsTheMigration(error)) throw error;
-    const told = await step.sayWhatChanged(run, error);
-    await step.fail(run, told);
-    throw told;
+    await giveUp(run, error);
   } finally {
     await run.close();
   }
@@ -74,7 +63,15 @@ export async function plan(ctx: Context, file: MigrationFile, options: RunOption
   );
 }
 
-/** One turn: whatever the state asks for now. */
+async function turn(run: Run): Promise<void> {
+  run.options.signal?.throwIfAborted();
+  run.lanes?.check();
+  await advance(run);
+  await run.ctx.clock.sleep(pulse, run.options.signal);
+  await run.refresh();
+}
+
+/** Whatever the state asks for now. */
 async function advance(run: Run): Promise<void> {
   const { cutover } = run.file;
   switch (run.migration.status) {
@@ -113,16 +110,4 @@ async function advance(run: Run): Promise<void> {
 function reached(run: Run): boolean {
   const { status } = run.migration;
   return status === run.options.until || status === 'COMPLETED' || isOver(status);
-}
-
-/** Errors that belong into the migration's status row; a lost connection or a second runner do not. */
-function concernsTheMigration(error: ForeshadowError): boolean {
-  return ![
-    'DATABASE_UNREACHABLE',
-    'ALREADY_RUNNING',
-    'INTERRUPTED',
-    'CONFLICT',
-    'CUTOVER_BLOCKED',
-    'LOG_UNREADABLE',
-  ].includes(error.code);
 }

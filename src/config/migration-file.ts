@@ -143,7 +143,9 @@ export type MigrationFile = Static<typeof MigrationFile>;
 export function parseMigrationFile(document: unknown): MigrationFile {
   const filled = Value.Default(MigrationFile, Value.Clone(document));
   if (!Value.Check(MigrationFile, filled)) {
-    const first = [...Value.Errors(MigrationFile, filled)][0];
+    const errors = [...Value.Errors(MigrationFile, filled)];
+    // An unknown field is told twice, and the first time only as "schema is false".
+    const first = errors.find((error) => error.keyword === 'additionalProperties') ?? errors[0];
     const where = first?.instancePath ? `"${first.instancePath.slice(1).replaceAll('/', '.')}" ` : '';
     const extra = (first?.params as { additionalProperties?: string[] } | undefined)?.additionalProperties;
     const what = extra ? `has unknown fields: ${extra.join(', ')}` : (first?.message ?? 'is not a migration');

@@ -57,6 +57,8 @@ export class Run {
   coverage: Coverage | null = null;
   source: SourceStatistics | null = null;
   copied: { at: number; rows: number }[] = [];
+  /** since when the database has not answered, seconds since the epoch */
+  lostSince: number | null = null;
   #admittedUntil = 0;
   readonly #due = new Map<string, number>();
 
@@ -119,7 +121,12 @@ export class Run {
       pool: ctx.pool,
       connect: () => ctx.connect('lane'),
     });
-    await lanes.start(this.options.takeOver);
+    try {
+      await lanes.start(this.options.takeOver);
+    } catch (error) {
+      await lanes.stop();
+      throw error;
+    }
     this.lanes = lanes;
     return lanes;
   }

@@ -1,9 +1,7 @@
-import { ForeshadowError } from '../core/errors.ts';
 import { beginShadowing } from '../migration/begin.ts';
 import { cutOverReads } from '../migration/cutover/reads.ts';
 import { cutOverWrites } from '../migration/cutover/writes.ts';
 import { finishTarget, settleTarget } from '../migration/finish-target.ts';
-import { sayChange } from '../migration/resume.ts';
 import { databaseNow, getMigration, moveStatus, updateStatus } from '../migration/status.store.ts';
 import { requireEqual, verify } from '../migration/verify.ts';
 import { Coverage, type Rival, type Selection } from '../shadow/coverage.ts';
@@ -203,34 +201,4 @@ export async function settle(run: Run): Promise<void> {
 /** An operator's turn: nothing to do but say what is waited for. */
 export async function awaitOperator(run: Run, what: 'reads' | 'writes'): Promise<void> {
   await run.wait(`waiting for the operator: foreshadow cutover ${run.migration.name} --${what}`);
-}
-
-/** A failure that is written to the status row; the state it failed from is kept, so that run can go on from there. */
-export async function fail(run: Run, error: ForeshadowError): Promise<void> {
-  const { status } = await run.refresh();
-  if (status === 'FAILED' || status === 'PAUSED' || status === 'ABORTED' || status === 'COMPLETED') return;
-  const to = error.code === 'SCHEMA_CHANGED' ? 'PAUSED' : 'FAILED';
-  const detail = { code: error.code, message: error.message, hint: error.hint };
-  run.moved(
-    await moveStatus(run.ctx.pool, run.migration, status, to, {
-      status_before: status,
-      error: detail,
-      wait_reason: error.message,
-    }),
-  );
-}
-
-/** A lane knows that a table was altered; the catalogue knows how. */
-export async function sayWhatChanged(run: Run, error: ForeshadowError): Promise<ForeshadowError> {
-  if (error.code !== 'SCHEMA_CHANGED') return error;
-  const changes: string[] = [];
-  for (const role of ['source', 'target'] as const) {
-    const changed = await sayChange(run.ctx.pool, run.migration, role);
-    if (changed) changes.push(`${role}: ${changed}`);
-  }
-  return new ForeshadowError(
-    'SCHEMA_CHANGED',
-    `${error.message} (${changes.join('; ') || 'nothing visible'})`,
-    error.detail,
-  );
 }
