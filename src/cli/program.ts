@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { ForeshadowError } from '../core/errors.ts';
+import { codeOf, isConnectionError, sqlstate } from '../db/sqlstate.ts';
 import { abortCommand } from './abort.ts';
 import { cutoverCommand } from './cutover.ts';
 import { demoCommand } from './demo.ts';
@@ -65,8 +66,8 @@ export async function run(argv: readonly string[]): Promise<{ exitCode: number }
         print({ schema: 1, error: describeError(new ForeshadowError('USAGE', message)) });
       return { exitCode: 2 };
     }
-    const known = error instanceof ForeshadowError ? error : null;
-    if (argv.includes('--json')) print({ schema: 1, error: describeError(error) });
+    const known = knownError(error);
+    if (argv.includes('--json')) print({ schema: 1, error: describeError(known ?? error) });
     process.stderr.write(
       known
         ? `foreshadow: ${known.message}\n  ${known.hint}\n`
@@ -74,4 +75,20 @@ export async function run(argv: readonly string[]): Promise<{ exitCode: number }
     );
     return { exitCode: known?.exitCode ?? 1 };
   }
+}
+
+/** What the server itself refuses, and a connection that is lost on the way, have their place in the catalogue too. */
+function knownError(error: unknown): ForeshadowError | null {
+  if (error instanceof ForeshadowError) return error;
+  const { message } = error as Error;
+  if (codeOf(error) === sqlstate.insufficientPrivilege)
+    return new ForeshadowError('PRIVILEGE', message, {}, { cause: error });
+  if (isConnectionError(error))
+    return new ForeshadowError(
+      'DATABASE_UNREACHABLE',
+      `the connection was lost: ${message}`,
+      {},
+      { cause: error },
+    );
+  return null;
 }

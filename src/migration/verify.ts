@@ -42,6 +42,8 @@ export async function verify(
     signal?: AbortSignal;
     repair: boolean;
     onProgress?: (share: number) => void;
+    /** throws what has stopped the lanes: without them nothing is copied anew, and waiting would never end */
+    check?: () => void;
   },
 ): Promise<Verification> {
   const ranges = merged(await sourceRanges(pool, plan), options.snapshots);
@@ -57,7 +59,10 @@ export async function verify(
     let found = await withClient(pool, (client) => compareSource(client, plan, bounds));
     for (let round = 0; options.repair && round < rounds && found.missing + found.different > 0; round++) {
       repairs += await withClient(pool, (client) => redirty(client, plan, bounds));
-      while ((await backlog(pool, plan)) > 0) await options.clock.sleep(20, options.signal);
+      while ((await backlog(pool, plan)) > 0) {
+        options.check?.();
+        await options.clock.sleep(20, options.signal);
+      }
       found = {
         ...(await withClient(pool, (client) => compareSource(client, plan, bounds))),
         compared: found.compared,

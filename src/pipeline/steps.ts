@@ -167,6 +167,7 @@ export async function verifyAll(run: Run): Promise<void> {
     snapshots: rows <= file.copy.fullCompareBelow ? 1 : Math.ceil(rows / 100_000),
     clock: ctx.clock,
     repair: true,
+    check: () => run.lanes?.check(),
     ...(run.options.signal ? { signal: run.options.signal } : {}),
   });
   await updateStatus(ctx.pool, migration.id, { verification: result });

@@ -87,6 +87,19 @@ export async function takeLane(
   }
 }
 
+/** Who took a lane last, alive or not. */
+export async function laneHolder(
+  client: ClientBase,
+  migrationId: number,
+  lane: number,
+): Promise<{ epoch: number; pid: number }> {
+  const { rows } = await client.query<{ epoch: number; pid: number }>(
+    'select epoch::int, coalesce(holder_pid, 0) as pid from foreshadow.lane where migration_id = $1 and lane = $2',
+    [migrationId, lane],
+  );
+  return rows[0] ?? { epoch: 0, pid: 0 };
+}
+
 /** The sessions that hold lanes of this migration right now. */
 export async function liveHolders(
   pool: Pool,

@@ -5,7 +5,7 @@ import type { TablePlan } from '../core/plan.ts';
 import { codeOf, isConnectionError, isRetryable, sqlstate } from '../db/sqlstate.ts';
 import { copyChunk, laneBounds, nextRange } from './chunk.queries.ts';
 import type { KeyBounds } from './fragments.ts';
-import { type Fence, fence, type LaneStamp, takeLane } from './lane.queries.ts';
+import { type Fence, fence, type LaneStamp, laneHolder, takeLane } from './lane.queries.ts';
 import { admitWanted, evictLeaving } from './membership.queries.ts';
 import { type Refreshed, refreshAll, refreshMembers } from './refresh.queries.ts';
 import { refreshUnique } from './unique.queries.ts';
@@ -16,6 +16,8 @@ const admitRows = 500;
 /** While rows keep coming a lane looks again after 5 ms; idle, it doubles up to 50 ms. Polling, since NOTIFY costs writers. */
 const shortestWait = 5;
 const longestWait = 50;
+/** How often a claim is tried when its connection is lost. */
+const claims = 5;
 
 export interface LaneWork {
   readonly lane: number;
@@ -47,6 +49,8 @@ export class Lane {
   readonly #options: LaneOptions;
   #client: Client | null = null;
   #epoch = 0;
+  /** of this lane's latest connections: a claim whose answer was lost is recognised by them */
+  #pids: number[] = [];
   /** null: the table is so small that this lane has no keys of its own */
   #bounds: KeyBounds | null = null;
   #nextChunkAt = 0;
@@ -57,9 +61,19 @@ export class Lane {
 
   /** Takes the lane over: from now on every transaction of an earlier holder finds no row. */
   async claim(): Promise<void> {
-    await this.#connect();
-    this.#epoch = await takeLane(this.#session, this.#options.plan.migrationId, this.#options.lane);
-    this.#bounds = await laneBounds(this.#session, this.#options.plan, this.#options.lane);
+    const { plan, lane, clock } = this.#options;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.#connect();
+        this.#epoch = await takeLane(this.#session, plan.migrationId, lane);
+        this.#bounds = await laneBounds(this.#session, plan, lane);
+        return;
+      } catch (error) {
+        await this.#drop();
+        if (!isRetryable(error) || attempt >= claims) throw error;
+        await clock.sleep(50 * attempt);
+      }
+    }
   }
 
   /**
@@ -146,6 +160,8 @@ export class Lane {
 
   async #connect(): Promise<void> {
     const client = await this.#options.connect();
+    this.#client = client;
+    this.#pids.push((client as unknown as { processID: number }).processID);
     // A stopped process must not hold its lane row: the server ends the transaction after 2 s. Small batches by key
     // want nested loops, whatever the statistics of a table that was empty a minute ago say.
     await client.query(
@@ -154,18 +170,19 @@ export class Lane {
       `set synchronous_commit = off; set idle_in_transaction_session_timeout = 2000; set statement_timeout = 30000; set lock_timeout = 2000;
        set enable_hashjoin = off; set enable_mergejoin = off`,
     );
-    this.#client = client;
   }
 
   /** After a lost connection: the lane is still ours if its epoch is. */
   async #reclaim(): Promise<void> {
+    const { plan, lane } = this.#options;
+    this.#pids = this.#pids.slice(-3);
     await this.#connect();
-    const mine = await takeLane(
-      this.#session,
-      this.#options.plan.migrationId,
-      this.#options.lane,
-      this.#epoch,
-    );
+    let mine = await takeLane(this.#session, plan.migrationId, lane, this.#epoch);
+    if (!mine) {
+      // Moved by somebody else, or by ourselves, when the answer to our COMMIT was lost with its connection.
+      const { epoch, pid } = await laneHolder(this.#session, plan.migrationId, lane);
+      if (this.#pids.includes(pid)) mine = await takeLane(this.#session, plan.migrationId, lane, epoch);
+    }
     if (!mine) throw new TakenOver();
     this.#epoch = mine;
   }
@@ -224,7 +241,7 @@ function describe(error: unknown, plan: TablePlan): unknown {
   }
   if (
     error instanceof ForeshadowError ||
-    (!code?.startsWith('22') && !code?.startsWith('23') && code !== 'P0001')
+    (!code?.startsWith('22') && !code?.startsWith('23') && code !== 'P0001' && code !== '21000')
   )
     return error;
   const detail = (error as { detail?: string }).detail;

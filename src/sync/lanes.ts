@@ -9,6 +9,8 @@ import { Lane, type LaneWork } from './lane.ts';
 /** Consumed log rows after which the key log is vacuumed: a key with 50,000 dead log rows makes its lookups 13 ms. */
 const vacuumEvery = 15_000;
 const keptLags = 4096;
+/** A lag older than this many seconds says nothing of now: after a restart, changes that waited for it are all late. */
+const lagsCountFor = 15;
 
 export interface LanesOptions {
   readonly plan: TablePlan;
@@ -41,7 +43,7 @@ export class Lanes {
   #running: Promise<void> = Promise.resolve();
   #failure: unknown = null;
   #endings: string[] = [];
-  #lags: number[] = [];
+  #lags: { readonly at: number; readonly lag: number }[] = [];
   #takenAtVacuum = 0;
   #vacuuming: Promise<void> | null = null;
 
@@ -113,9 +115,10 @@ export class Lanes {
     }
   }
 
-  /** Seconds from change to refresh, of the latest refreshed rows. */
+  /** Seconds from change to refresh, of the rows refreshed lately. */
   get lags(): readonly number[] {
-    return this.#lags;
+    const since = this.#options.clock.now() - lagsCountFor;
+    return this.#lags.filter((each) => each.at >= since).map((each) => each.lag);
   }
 
   async stop(): Promise<void> {
@@ -131,7 +134,8 @@ export class Lanes {
     this.totals.admitted += refreshed.admitted;
     this.totals.copied += copied;
     this.totals.moved += moved;
-    this.#lags.push(...refreshed.lags);
+    const at = this.#options.clock.now();
+    for (const lag of refreshed.lags) this.#lags.push({ at, lag });
     if (this.#lags.length > 2 * keptLags) this.#lags = this.#lags.slice(-keptLags);
     if (this.totals.taken - this.#takenAtVacuum >= vacuumEvery && !this.#vacuuming) {
       this.#takenAtVacuum = this.totals.taken;

@@ -33,6 +33,8 @@ export async function refreshUnique(client: ClientBase, plan: TablePlan, limit: 
   );
   const row = taken.rows[0] as (typeof taken.rows)[0];
   if (!row.taken) return { taken: 0, refreshed: 0, admitted: 0, lags: [] };
+  // A deferred constraint would speak up at the commit, when it is too late to step aside.
+  await client.query('set constraints all immediate');
   for (let attempt = 1; ; attempt++) {
     await client.query('savepoint refresh');
     try {

@@ -149,6 +149,7 @@ describe('run, killed', () => {
       const shooter = (async () => {
         while (!shooting.over) {
           await sleep(200 + below(400));
+          if (shooting.over || db.pool.ended) return;
           const { rowCount } = await db.pool.query(
             `select pg_terminate_backend(pid) from (select pid from pg_stat_activity
               where datname = current_database() and application_name = 'foreshadow lane' order by random() limit 1) a`,
@@ -180,7 +181,7 @@ describe('run, killed', () => {
             return (
               over || Object.entries(ambush).every(([key, value]) => place[key as keyof Place] === value)
             );
-          }).catch(async (e) => { process.stdout.write(JSON.stringify([seen, child.output, (await db.pool.query('select status, phase, wait_reason, gate, error from foreshadow.migration_status')).rows, (await db.pool.query(`select application_name, state, query, wait_event, now() - xact_start as age from pg_stat_activity where datname = current_database()`)).rows], null, 1)); throw e; });
+          });
         await sleep(below(ambush === null ? 1 : 150));
         const { status, phase } = await placeOf(db);
         child.process.kill('SIGKILL');

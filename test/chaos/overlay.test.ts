@@ -247,6 +247,13 @@ async function live(kind: (typeof kinds)[number]): Promise<{ watch: Watch; count
   await Promise.all(work);
   return { watch, counts };
 
+  /** At least so many snapshots and milliseconds: a slow machine takes its time, up to a point. */
+  async function enough(snapshots: number, ms: number): Promise<void> {
+    const began = performance.now();
+    await sleep(ms);
+    while (watch.counts.snapshots < snapshots && performance.now() - began < 15_000) await sleep(50);
+  }
+
   async function script(): Promise<void> {
     const { pool } = made.db.ctx;
     await sleep(100);
@@ -259,7 +266,7 @@ async function live(kind: (typeof kinds)[number]): Promise<{ watch: Watch; count
     for (let id = 0; id < 2; id++) work.push(watch.reader(id, over));
     const sampling = sample(made, kind, sampled);
     work.push(sampling);
-    await sleep(2500);
+    await enough(130, 2500);
     sampled.now = true;
     await sampling;
     await made.cutOverReads();
@@ -282,7 +289,7 @@ async function live(kind: (typeof kinds)[number]): Promise<{ watch: Watch; count
     await straddling;
     watch.gentle = false;
     const before = watch.counts.snapshots;
-    await sleep(800);
+    await enough(280, 800);
     await settleTarget(pool, moved, hasty);
     watch.counts.afterSwap = watch.counts.snapshots - before;
     running.check();

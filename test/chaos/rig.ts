@@ -11,7 +11,7 @@ import { getMigration, type Migration, moveStatus, updateStatus } from '../../sr
 import { plan as makePlan } from '../../src/pipeline.ts';
 import { backlog, copyProgress } from '../../src/sync/lane.queries.ts';
 import { Lane, type LaneOptions, type LaneWork } from '../../src/sync/lane.ts';
-import { Lanes } from '../../src/sync/lanes.ts';
+import { Lanes, type LanesOptions } from '../../src/sync/lanes.ts';
 import { type MigrationDatabase, migrationDatabase, migrationOf } from '../support/migrations.ts';
 
 export interface RigOptions {
@@ -121,17 +121,21 @@ export class Rig {
 
   /** Lanes that run by themselves, as in production. */
   running(more: { rowsPerSecond?: number } = {}): Lanes {
-    return new Lanes({
+    return new Lanes({ ...this.lanesOptions(), ...more });
+  }
+
+  lanesOptions(): LanesOptions {
+    return {
       plan: this.plan,
       lanes: this.laneCount,
       stamp: this.migration.physical!.stamp,
       chunkRows: this.chunkRows,
-      rowsPerSecond: more.rowsPerSecond,
+      rowsPerSecond: undefined,
       clock: systemClock,
       log: this.db.ctx.log,
       pool: this.db.ctx.pool,
       connect: () => this.db.ctx.connect('lane'),
-    });
+    };
   }
 
   /** SHADOWING → READY → IN_PROGRESS */

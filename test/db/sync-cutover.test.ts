@@ -1,7 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import { olderSnapshots } from '../../src/migration/cutover/blockers.queries.ts';
+import { settleTarget } from '../../src/migration/finish-target.ts';
 import type { Lanes } from '../../src/sync/lanes.ts';
-import { type Rig, type RigOptions, rig } from '../chaos/rig.ts';
+import { differenceSql, type Rig, type RigOptions, rig } from '../chaos/rig.ts';
+import { failureOf } from '../support/migrations.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -71,42 +75,243 @@ describe('P33: a snapshot from before the drain', () => {
   });
 });
 
-describe('transactions that read and then write', () => {
-  it('get out of the way', async () => {
+describe('P33: statements that queued for the table before the swap', () => {
+  it('raise 40001 in REPEATABLE READ and SERIALIZABLE, and never change 0 rows', async () => {
     const { m } = await ready();
     const stop = { now: false };
-    let n = 0;
-    const work = Array.from({ length: 4 }, async () => {
+    const names = ['read committed', 'repeatable read', 'repeatable read', 'serializable'];
+    const changed: Record<string, number> = {};
+    const refused: string[] = [];
+    const writers = names.map(async (isolation, i) => {
       const client = await m.db.client();
       while (!stop.now) {
-        await client.query('begin');
-        const id = 1 + Math.floor(Math.random() * 500);
-        await client.query('select v from s where id = $1', [id]);
-        await sleep(2);
-        await client.query('update s set v = v + 1 where id = $1', [id]);
-        await client.query('commit');
-        n++;
-        await sleep(2);
+        try {
+          await client.query(`begin isolation level ${isolation}`);
+          const { rowCount } = await client.query(`update s set v = v + 1 where id = ${i + 1}`);
+          await client.query('commit');
+          changed[`${isolation}: ${rowCount} row`] = 1;
+        } catch (error) {
+          refused.push((error as Error).message);
+          expect((error as { code?: string }).code).toBe('40001');
+          await client.query('rollback');
+        }
       }
       await client.end();
     });
-    const reasons: string[] = [];
+    await sleep(50);
+    expect((await m.cutOverWrites()).status).toBe('COMPLETED');
     await sleep(100);
+    await settleTarget(m.db.ctx.pool, m.migration, systemClock);
+    await sleep(50);
+    stop.now = true;
+    await Promise.all(writers);
+    expect(Object.keys(changed).sort()).toEqual([...new Set(names)].sort().map((name) => `${name}: 1 row`));
+    expect(refused.join('; ')).toContain('the table was swapped after this snapshot was taken');
+    const guards = await m.sql(
+      `select 1 from pg_trigger where tgrelid = 's'::regclass and tgname = 'foreshadow_guard'`,
+    );
+    expect(guards, 'the guard is gone when nobody needs it any more').toEqual([]);
+  });
+});
+
+describe('who stands in the way of the write cutover', () => {
+  it('P43: a prepared transaction is named by its gid', async () => {
+    const { m } = await ready();
+    await m.sql(`begin; update s set v = 0 where id = 3; prepare transaction 'the one in the way'`);
+    await sleep(1100);
+    const failure = await failureOf(m.cutOverWrites({ maxAttempts: 1 }));
+    expect(failure).toMatchObject({ code: 'CUTOVER_BLOCKED' });
+    expect(failure.message).toContain('prepared transaction the one in the way');
+    await m.sql(`commit prepared 'the one in the way'`);
+    expect((await m.cutOverWrites()).status).toBe('COMPLETED');
+    expect(await m.sql('select v::float8 as v from s where id = 3')).toEqual([{ v: 0 }]);
+  });
+
+  it("another role's old snapshot counts, even where we may not see how old it is", async () => {
+    const m = await (await rig(small)).begin();
+    const lanes = m.running();
+    await lanes.start();
+    cleanups.push(() => lanes.stop());
+    await m.cutOverReads();
+    while (!(await m.copied())) await sleep(10);
+    await m.finish();
+    const role = `reader_${m.db.name}`;
+    const owner = `owner_${m.db.name}`;
+    await m.sql(`create role ${role}; create role ${owner}; grant select on s, nothing to ${role};`);
+    cleanups.push(() =>
+      m.sql(`drop owned by ${role}; drop owned by ${owner}; drop role ${role}; drop role ${owner}`),
+    );
+    const [reader, ours] = await Promise.all([m.db.client(), m.db.client()]);
+    await reader.query(
+      `set session authorization ${role}; begin isolation level repeatable read; select * from nothing`,
+    );
+    await ours.query(`set session authorization ${owner}`);
+    const seen = await olderSnapshots(ours, m.plan.sourceOid, new Date(Date.now() + 60_000));
+    expect(seen.map((blocker) => blocker.pid)).toContain(
+      (reader as unknown as { processID: number }).processID,
+    );
+    await reader.query('rollback; reset session authorization');
+    await ours.query('reset session authorization');
+  });
+
+  it('P48: writers are held no longer than the budget, whoever holds the swap up', async () => {
+    const { m } = await ready();
+    const stop = { now: false };
+    const client = await m.db.client();
+    let longest = 0;
+    const writer = (async () => {
+      while (!stop.now) {
+        const began = performance.now();
+        await client.query('update s set v = v + 1 where id = 1');
+        longest = Math.max(longest, performance.now() - began);
+        await sleep(3);
+      }
+    })();
+    const reader = await m.db.client();
+    await reader.query(`begin; select 1 from ${m.plan.names.overlay} limit 1`);
+    const failure = await failureOf(m.cutOverWrites({ maxAttempts: 4 }));
+    expect(failure.code).toBe('CUTOVER_BLOCKED');
+    await reader.query('commit');
+    stop.now = true;
+    await writer;
+    const budget = 250;
+    expect(longest).toBeGreaterThan(20); // it was held, after all
+    expect(longest).toBeLessThan(budget + 150);
+  });
+
+  it('a cutover whose process stops dead while it holds writers loses its lock by itself', async () => {
+    const { m } = await ready();
+    const reader = await m.db.client();
+    await reader.query(`begin; select 1 from ${m.plan.names.overlay} limit 1`);
+    // A process that stops: its session gets no further statement after the lock on writers.
+    const frozen: Promise<void> = new Promise((resolve) => cleanups.push(async () => resolve()));
+    const cutover = m.cutOverWrites({
+      maxAttempts: 1,
+      connect: async () => {
+        const client = await m.db.ctx.connect('cutover');
+        const query = client.query.bind(client) as (...args: unknown[]) => Promise<unknown>;
+        let locked = false;
+        client.query = (async (...args: unknown[]) => {
+          if (locked) await Promise.race([frozen, sleep(1500)]);
+          const result = await query(...args);
+          if (/in exclusive mode/.test(String(args[0]))) locked = true;
+          return result;
+        }) as unknown as typeof client.query;
+        return client;
+      },
+    });
+    const failure = failureOf(cutover);
+    while (
+      !(
+        await m.sql(
+          `select 1 from pg_locks where relation = 's'::regclass and mode = 'ExclusiveLock' and granted`,
+        )
+      ).length
+    )
+      await sleep(1);
     const began = performance.now();
-    await m
-      .cutOverWrites({
-        maxAttempts: 25,
-        clock: {
-          now: () => Date.now() / 1000,
-          sleep: (ms) => sleep(Math.min(100, ms)).then(() => undefined),
-        },
-        onWait: async (r) => void reasons.push(r.slice(0, 150)),
-      })
-      .finally(() => {
-        stop.now = true;
-        process.stdout.write(`${performance.now() - began} ms ${n} ${reasons.join('\n')}\n`);
-      });
-    await Promise.all(work);
-    expect(n).toBeGreaterThan(0);
+    await m.sql('update s set v = 1 where id = 1');
+    expect(performance.now() - began).toBeLessThan(700);
+    expect((await failure).code).toBe('CUTOVER_BLOCKED');
+    await reader.query('commit');
+  });
+
+  it('P41: SHARE UPDATE EXCLUSIVE comes first, so that an autovacuum gives way', async () => {
+    const { m } = await ready();
+    const statements: string[] = [];
+    await m.cutOverWrites({
+      connect: async () => {
+        const client = await m.db.ctx.connect('cutover');
+        const query = client.query.bind(client) as (...args: unknown[]) => Promise<unknown>;
+        client.query = ((...args: unknown[]) => {
+          statements.push(String(args[0]));
+          return query(...args);
+        }) as unknown as typeof client.query;
+        return client;
+      },
+    });
+    const at = (pattern: RegExp) => statements.findIndex((text) => pattern.test(text));
+    const [wait, first, exclusive] = [
+      at(/lock_timeout = '3s'/),
+      at(/share update exclusive/),
+      at(/ in exclusive mode/),
+    ];
+    expect(wait).toBeGreaterThanOrEqual(0);
+    expect(first).toBe(wait + 1);
+    expect(exclusive).toBeGreaterThan(first);
+  });
+});
+
+describe('P5: a large transaction that commits while the cutover waits for its lock', () => {
+  it('arrives whole', async () => {
+    const m = await (await rig({ ...small, setup: small.setup.replace('500)', '6000)') })).begin();
+    const lanes = m.running();
+    await lanes.start();
+    cleanups.push(() => lanes.stop());
+    await m.cutOverReads();
+    while (!(await m.copied())) await sleep(10);
+    await m.finish();
+    const large = await m.db.client();
+    await large.query('begin; update s set v = 123456 where id <= 5000');
+    const cutover = m.cutOverWrites();
+    while (
+      !(await m.sql(`select 1 from pg_locks where relation = 's'::regclass and mode = 'ExclusiveLock'`))
+        .length
+    )
+      await sleep(1);
+    await large.query('commit');
+    expect((await cutover).status).toBe('COMPLETED');
+    expect(await m.sql('select count(*)::int as n from s where v = 1234.56')).toEqual([{ n: 5000 }]);
+    expect(await m.sql('select count(*)::int as n from s')).toEqual([{ n: 6000 }]);
+  });
+});
+
+describe('P24: numbers go on where they stood', () => {
+  it.each([
+    ['serial → bigserial', 'id serial', 'id bigserial'],
+    ['serial → bigint without a default', 'id serial', 'id bigint'],
+    ['identity → identity', 'id int generated always as identity', 'id bigint generated always as identity'],
+    ['identity → bigint without a default', 'id int generated by default as identity', 'id bigint'],
+  ])('%s: the numbers of deleted rows are not given out again', async (_, from, to) => {
+    const { m } = await ready({
+      setup: `create table s (${from} primary key, v int); insert into s (v) select g from generate_series(1, 100) g;
+              create table t (${to} primary key, v int);`,
+      file: { map: { id: 'id::bigint' } },
+      expected: 'select id::bigint, v from s',
+    });
+    await m.sql('delete from s where id > 90; insert into s (v) values (0); delete from s where v = 0');
+    await m.cutOverWrites();
+    const [next] = await m.sql<{ id: string }>('insert into s (v) values (1) returning id::text');
+    expect(next).toEqual({ id: '102' });
+  });
+});
+
+describe('after the write cutover', () => {
+  it('the overlay is the new table, also for a snapshot from before the swap', async () => {
+    const { m } = await ready();
+    await m.sql(`create view mapped as ${small.expected}`);
+    const holder = await m.db.client();
+    const old = await m.db.client();
+    await holder.query(`begin; select 1 from ${m.plan.names.overlay} limit 1`);
+    const cutover = m.cutOverWrites();
+    while (
+      !(await m.sql(`select 1 from pg_locks where relation = 't'::regclass and mode = 'AccessExclusiveLock'`))
+        .length
+    )
+      await sleep(1);
+    await old.query('begin isolation level repeatable read; select * from nothing');
+    await holder.query('commit');
+    await cutover;
+    await m.sql(
+      `update s set v = 0 where id < 10; delete from s where id = 20; insert into s values (7777, 7, 'new')`,
+    );
+    const closed = await old.query(`select 1 from ${m.plan.names.overlayGate}`);
+    expect(closed.rowCount, 'the snapshot is older than the swap').toBe(0);
+    const overlay = `select * from ${m.plan.names.overlay}`;
+    expect((await old.query(differenceSql(overlay, 'select * from mapped'))).rows).toEqual([]);
+    expect((await old.query(differenceSql('select * from s', 'select * from mapped'))).rows).toEqual([]);
+    await old.query('commit');
+    expect(await m.sql(differenceSql(overlay, 'select * from s'))).toEqual([]);
+    expect(await m.sql('select 1 from s where id in (20, 7777)')).toHaveLength(1);
   });
 });

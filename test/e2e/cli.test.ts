@@ -4,7 +4,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
+import { run } from '../../src/cli/program.ts';
 import type { MigrationFile } from '../../src/config/migration-file.ts';
 import { afterFile, type TestDatabase, testDatabase } from '../support/database.ts';
 import { migrationOf, type Part } from '../support/migrations.ts';
@@ -66,10 +67,33 @@ function start(db: TestDatabase | null, args: readonly string[], env: Record<str
       }),
       ended.then(() => Promise.reject(new Error(`ended without saying ${what}: ${err}`))),
     ]);
-  return { child, ended, says };
+  return { process: child, ended, says };
 }
 
-const foreshadow = (db: TestDatabase | null, ...args: string[]) => start(db, args).ended;
+/** The same within this process, which is quicker: what it writes, and its exit code. One at a time. */
+async function foreshadow(db: TestDatabase | null, ...args: string[]): Promise<Ended> {
+  let out = '';
+  let err = '';
+  const stdout = vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+    out += text;
+    return true;
+  });
+  const stderr = vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    err += text;
+    return true;
+  });
+  vi.stubEnv('DATABASE_URL', db?.url);
+  vi.stubEnv('FORESHADOW_MODELS', join(folder, 'models'));
+  try {
+    const { exitCode } = await run(['node', 'foreshadow', ...args]);
+    return { code: exitCode, out, err };
+  } finally {
+    process.exitCode = undefined;
+    stdout.mockRestore();
+    stderr.mockRestore();
+    vi.unstubAllEnvs();
+  }
+}
 
 /** Exactly one JSON document, with "schema": 1, and nothing else on stdout. */
 async function json(db: TestDatabase | null, code: number, ...args: string[]) {
@@ -99,6 +123,21 @@ const tables = `
 const map = { amount: 'cents / 100.0' };
 
 describe('before init', () => {
+  test('as processes: streams and exit codes', async () => {
+    const db = await testDatabase();
+    const help = await start(null, ['--help']).ended;
+    expect(help).toMatchObject({ code: 0, out: expect.stringMatching(/Usage: foreshadow/), err: '' });
+    const unknown = await start(null, ['migrate', '--json']).ended;
+    expect(unknown).toMatchObject({ code: 2, err: expect.stringMatching(/unknown command/) });
+    expect(JSON.parse(unknown.out)).toMatchObject({ schema: 1, error: { code: 'USAGE' } });
+    const status = await start(db, ['status']).ended;
+    expect(status).toMatchObject({
+      code: 4,
+      out: '',
+      err: expect.stringMatching(/^foreshadow: .*\n {2}Run: foreshadow init\n$/),
+    });
+  }, 60_000);
+
   test('verbs that need our schema say so', async () => {
     const db = await testDatabase();
     const keys = join(folder, 'keys');
@@ -152,13 +191,20 @@ test('doctor looks and changes nothing', async () => {
       expect.objectContaining({ id: 'schema', status: 'warn' }),
     ]),
   );
-  const bad = await json(db, 3, 'doctor', await fileOf({ map: { amount: 'now()' } }), '--disk-free', '1');
+  const bad = await json(
+    db,
+    3,
+    'doctor',
+    await fileOf({ map: { amount: 'now()' }, source: 'public.s' }),
+    '--disk-free',
+    '1',
+  );
   expect(bad.ok).toBe(false);
   expect(
     bad.checks
       .filter((check: { status: string }) => check.status === 'refuse')
       .map((check: { code: string }) => check.code),
-  ).toEqual(['MAP_INVALID', 'DISK']);
+  ).toEqual(['MAP_NOT_IMMUTABLE', 'DISK']);
   const text = await foreshadow(db, 'doctor', await fileOf({ map: { amount: 'extract(epoch from now())' } }));
   expect(text.code).toBe(3);
   expect(text.out).toMatch(/REFUSED +map +map of "amount" is not immutable.*Use an immutable form/);
@@ -198,8 +244,8 @@ test('a whole migration, stop by stop, each verb in its turn and out of it', asy
   });
 
   // copies, and then waits for us; Ctrl-C
-  const run = start(db, ['run', operator, '--json']);
-  await run.says(/waiting for the operator: foreshadow cutover m --writes/);
+  const child = start(db, ['run', operator, '--json']);
+  await child.says(/waiting for the operator: foreshadow cutover m --writes/);
   expect(await json(db, 0, 'verify', 'm')).toMatchObject({
     name: 'm',
     missing: 0,
@@ -209,8 +255,8 @@ test('a whole migration, stop by stop, each verb in its turn and out of it', asy
   });
   const second = await json(db, 5, 'run', operator);
   expect(second.error).toMatchObject({ code: 'ALREADY_RUNNING' });
-  run.child.kill('SIGINT');
-  const interrupted = await run.ended;
+  child.process.kill('SIGINT');
+  const interrupted = await child.ended;
   expect(interrupted.code).toBe(130);
   expect(interrupted.err).toMatch(/stopping at the next safe point/);
   expect(JSON.parse(interrupted.out)).toMatchObject({
@@ -264,10 +310,10 @@ test('SIGTERM in the middle of the copy, and the same command again', async () =
   const db = await testDatabase();
   await db.pool.query(tables);
   const slow = await fileOf({ map, copy: { chunkRows: 20, rowsPerSecond: 100 } });
-  const run = start(db, ['run', slow]);
-  await run.says(/copy \d+\/400 rows/);
-  run.child.kill('SIGTERM');
-  const { code, out } = await run.ended;
+  const child = start(db, ['run', slow]);
+  await child.says(/copy \d+\/400 rows/);
+  child.process.kill('SIGTERM');
+  const { code, out } = await child.ended;
   expect({ code, out }).toEqual({ code: 130, out: '' });
   const again = await foreshadow(db, 'run', await fileOf({ map }));
   expect(again.code, again.err).toBe(0);

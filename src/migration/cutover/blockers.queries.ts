@@ -18,7 +18,8 @@ const blockerColumns = `a.pid, p.gid, coalesce(a.usename::text, p.owner::text, '
 
 /**
  * Transactions that hold S against an EXCLUSIVE lock and have been open for longer than `olderThan` seconds. Read from
- * pg_locks, because prepared transactions are not in pg_stat_activity: their pid is null.
+ * pg_locks, because prepared transactions are not in pg_stat_activity: their pid is null. Their own
+ * transaction id, which they hold a lock on too, leads to the gid.
  */
 export async function lockHolders(
   client: ClientBase,
@@ -29,7 +30,9 @@ export async function lockHolders(
     `select distinct ${blockerColumns}
        from pg_locks l
        left join pg_stat_activity a on a.pid = l.pid
-       left join pg_prepared_xacts p on l.pid is null and l.virtualtransaction = '-1/' || p.transaction::text
+       left join pg_locks x on l.pid is null and x.pid is null and x.virtualtransaction = l.virtualtransaction
+                           and x.locktype = 'transactionid' and x.mode = 'ExclusiveLock'
+       left join pg_prepared_xacts p on p.transaction = x.transactionid
       where l.locktype = 'relation' and l.relation = $1 and l.granted and l.mode <> 'AccessShareLock'
         and l.database = (select oid from pg_database where datname = current_database())
         and l.pid is distinct from pg_backend_pid()
@@ -57,7 +60,7 @@ export async function olderSnapshots(
     `select ${blockerColumns}
        from pg_stat_activity a left join pg_prepared_xacts p on false
       where a.datname = current_database() and a.pid <> pg_backend_pid()
-        and a.backend_type not in ('autovacuum worker', 'walsender')
+        and coalesce(a.backend_type, '') not in ('autovacuum worker', 'walsender')
         and a.backend_xmin is not null and coalesce(a.xact_start, '-infinity') < $2::timestamptz
         and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted)`,
     [relation, instant],
