@@ -127,6 +127,12 @@ export const MigrationFile = Type.Object(
         writes: Type.Union([Type.Literal('auto'), Type.Literal('operator')], { default: 'operator' }),
         finish: Type.Union([Type.Literal('swap'), Type.Literal('route')], { default: 'swap' }),
         budget: duration('250ms', 'How long one attempt at the write cutover may hold writers back.'),
+        isolation: Type.Union([Type.Literal('any'), Type.Literal('read-committed')], {
+          default: 'any',
+          description:
+            'Isolation levels of transactions that use the table. Declaring read-committed lets the write cutover get ' +
+            'through against SELECT … FOR UPDATE and against transactions that read the table and then write it.',
+        }),
       },
       { ...closed, default: {} },
     ),

@@ -97,11 +97,12 @@ export async function keyIndexes(client: ClientBase, oid: number): Promise<KeyIn
 }
 
 /**
- * What a lane compares before each transaction: columns, name and row security of both tables. It changes exactly
+ * What a lane compares before each transaction: columns, name, row security and children of both tables. It changes exactly
  * when our SQL for the table might mean something else.
  */
 export function fingerprintSql(oid: number): string {
-  return `(select md5(n.nspname || '.' || c.relname || c.relkind::text || c.relrowsecurity::text || (
+  return `(select md5(n.nspname || '.' || c.relname || c.relkind::text || c.relrowsecurity::text ||
+      c.relhassubclass::text || (
       select string_agg(concat_ws(',', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attcollation,
                                   a.attgenerated, a.attidentity, a.attisdropped), ';' order by a.attnum)
         from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0))

@@ -47,6 +47,32 @@ export async function buildMappedKeyIndex(pool: Pool, plan: TablePlan): Promise<
   });
 }
 
+/** Casts under which two different source keys can never have met in one target key, at any time. */
+const faithful: Readonly<Record<string, readonly string[]>> = {
+  smallint: ['integer', 'bigint', 'numeric', 'text'],
+  integer: ['smallint', 'bigint', 'numeric', 'text'],
+  bigint: ['smallint', 'integer', 'numeric', 'text'],
+  numeric: ['text'],
+  uuid: ['text'],
+};
+
+/**
+ * Lanes own ranges of source keys. If different source keys may map to one target key over time ('A', then 'a', under
+ * lower()), two lanes would write it in no order; then one lane does all.
+ */
+function lanesFor(plan: TablePlan, wanted: number): number {
+  const keeps = plan.targetKey.every(({ value, type }) => {
+    const collated = /^\(\((.*)\) collate [^()]*\)$/.exec(value);
+    const cast = /^\(?(s\.(?:"(?:[^"]|"")+"|\w+))\)?(?:::[a-z ]+)?$/.exec(collated?.[1] ?? value);
+    const from = plan.sourceKey.find((column) =>
+      [`s.${column.name}`, `s.${ident(column.name)}`].includes(cast?.[1] ?? ''),
+    );
+    if (!from) return false;
+    return (!collated && from.type === type) || (faithful[from.type] ?? []).includes(type);
+  });
+  return keeps ? wanted : 1;
+}
+
 /**
  * PLANNED → SHADOWING, in one transaction: T moves into our schema and the overlay takes its name, our tables, ranges
  * and lanes are made, and last, for as short as can be, capture is installed on S. From its commit on every change of
@@ -64,7 +90,7 @@ export async function beginShadowing(
     const started = performance.now();
     try {
       return await withClient(pool, (client) =>
-        install(client, migration, options.lanes, { attempt, waited }),
+        install(client, migration, lanesFor(plan, options.lanes), { attempt, waited }),
       );
     } catch (error) {
       if (codeOf(error) === sqlstate.duplicateTable) {

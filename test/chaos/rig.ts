@@ -9,7 +9,7 @@ import { type CutoverOptions, cutOverWrites } from '../../src/migration/cutover/
 import { finishTarget } from '../../src/migration/finish-target.ts';
 import { getMigration, type Migration, moveStatus, updateStatus } from '../../src/migration/status.store.ts';
 import { plan as makePlan } from '../../src/pipeline.ts';
-import { backlog, copyProgress } from '../../src/sync/lane.queries.ts';
+import { backlog, copyProgress, countLanes } from '../../src/sync/lane.queries.ts';
 import { Lane, type LaneOptions, type LaneWork } from '../../src/sync/lane.ts';
 import { Lanes, type LanesOptions } from '../../src/sync/lanes.ts';
 import { type MigrationDatabase, migrationDatabase, migrationOf } from '../support/migrations.ts';
@@ -42,7 +42,7 @@ export class Rig {
   readonly db: MigrationDatabase;
   readonly file: MigrationFile;
   readonly expected: string;
-  readonly laneCount: number;
+  laneCount: number;
   readonly chunkRows: number;
   migration: Migration;
   lanes: Lane[] = [];
@@ -73,6 +73,7 @@ export class Rig {
       clock: systemClock,
       onWait: () => {},
     });
+    this.laneCount = await countLanes(this.db.ctx.pool, this.migration.id);
     return this;
   }
 

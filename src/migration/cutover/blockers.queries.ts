@@ -43,8 +43,9 @@ export async function lockHolders(
 }
 
 /**
- * Sessions of this database that may still read by a snapshot from before `instant`, those queued for S left out (the
- * guard trigger answers them). Such a reader would reach the new table by name and find rows missing, without an error.
+ * Sessions of this database that may still read by a snapshot from before `instant`. Writers queued for S are left out
+ * (the guard trigger answers them); those that queue to lock rows (SELECT … FOR UPDATE) only where the application is
+ * known to use READ COMMITTED, since no trigger fires for a read and isolation cannot be seen from outside. Such a reader would reach the new table by name and find rows missing, without an error.
  *
  * A transaction sees pg_stat_activity as it was when it first looked, so that view is thrown away before each look: else
  * the sessions that came since would be missed, and those that ended waited for. A session whose start we may not see
@@ -54,16 +55,19 @@ export async function olderSnapshots(
   client: ClientBase,
   relation: number,
   instant: Date | string,
-): Promise<Blocker[]> {
+  isolation: 'any' | 'read-committed' = 'read-committed',
+): Promise<(Blocker & { readonly queued: boolean })[]> {
   await client.query('select pg_catalog.pg_stat_clear_snapshot()');
-  const { rows } = await client.query<Blocker>(
-    `select ${blockerColumns}
+  const { rows } = await client.query<Blocker & { queued: boolean }>(
+    `select ${blockerColumns},
+            exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted) as queued
        from pg_stat_activity a left join pg_prepared_xacts p on false
       where a.datname = current_database() and a.pid <> pg_backend_pid()
         and coalesce(a.backend_type, '') not in ('autovacuum worker', 'walsender')
         and a.backend_xmin is not null and coalesce(a.xact_start, '-infinity') < $2::timestamptz
-        and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted)`,
-    [relation, instant],
+        and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted
+                           and ($3 or l.mode <> 'RowShareLock'))`,
+    [relation, instant, isolation === 'read-committed'],
   );
   return rows;
 }

@@ -1,0 +1,233 @@
+import type { Client, Pool } from 'pg';
+import { seconds } from '../../config/migration-file.ts';
+import { ForeshadowError } from '../../core/errors.ts';
+import { backlog, type LaneMode, type LaneStamp, setLaneMode, stampSql } from '../../sync/lane.queries.ts';
+import { refreshAll } from '../../sync/refresh.queries.ts';
+import { refreshUnique } from '../../sync/unique.queries.ts';
+import { databaseNow, type Migration, moveStatus, recordEvent, routeTo } from '../status.store.ts';
+import { lockHolders, olderSnapshots, sayBlockers } from './blockers.queries.ts';
+import { physicalOf, swapSql, withSwapXid } from './swap.ts';
+
+/** 100 ms: longer, and everybody queues behind our request. */
+const lockTimeout = 100;
+/** Transactions on S that are older than this will not end within an attempt; no use in asking for the lock. */
+const longTransaction = 1;
+/** Changes that lanes bring in well under a budget. With more than that, writers would be held back for nothing. */
+const mostBacklog = 2000;
+const moment = () => new Promise((resolve) => setTimeout(resolve, 1));
+
+/** An attempt that did not get through. Nothing was changed, and nobody waited longer than the budget. */
+export class Blocked extends Error {}
+
+/** The time that others may be held, counted from the first lock that holds them. */
+interface Budget {
+  /** ms that are left. @throws Blocked when none are */
+  left(): number;
+  /** most of it is gone: too late to begin with the renames */
+  readonly late: boolean;
+  /** when the first lock was had, and asked for, in ms of performance.now() */
+  readonly asked: number;
+  readonly held: number;
+}
+
+function startBudget(migration: Migration, asked: number): Budget {
+  const total = seconds(migration.definition.cutover.budget) * 1000;
+  const held = performance.now();
+  return {
+    asked,
+    held,
+    left() {
+      const ms = Math.floor(total - (performance.now() - held));
+      if (ms <= 0) throw new Blocked(`the budget of ${total} ms was used up`);
+      return ms;
+    },
+    get late() {
+      return performance.now() - held > total * 0.8;
+    },
+  };
+}
+
+/** lock_timeout counts for each lock; statement_timeout, set anew before each step, is what bounds the whole. */
+const bound = (client: Client, budget: Budget) =>
+  client.query(`set local statement_timeout = ${budget.left()}`);
+
+/** Begins an attempt: nobody is held yet, and whatever would defeat it is named. */
+async function prepare(client: Client, migration: Migration): Promise<void> {
+  const { plan } = migration;
+  await client.query('begin isolation level read committed read write');
+  // Ends an autovacuum of S, which would defeat every short attempt below; blocks no reader or writer.
+  await client.query("set local lock_timeout = '3s'");
+  await client.query(`lock table ${plan.names.source} in share update exclusive mode`);
+  await requireReady(client, migration);
+  const holders = await lockHolders(client, plan.sourceOid, longTransaction);
+  if (holders.length)
+    throw new Blocked(`waiting for long transactions on ${plan.names.source}: ${sayBlockers(holders)}`);
+  const early = await olderSnapshots(client, plan.sourceOid, migration.copied_at as Date);
+  if (early.length)
+    throw new Blocked(`waiting for snapshots from before the end of the copy: ${sayBlockers(early)}`);
+  const behind = await backlog(client, plan);
+  if (behind > mostBacklog) throw new Blocked(`waiting for lanes: ${behind} changes are still to be copied`);
+}
+
+/** A process that is stopped or cut off while it holds locks loses its session, and the application goes on. */
+async function beginHolding(client: Client, migration: Migration): Promise<void> {
+  const idle = Math.ceil(seconds(migration.definition.cutover.budget) * 1000);
+  await client.query(
+    `set local lock_timeout = ${lockTimeout}; set local idle_in_transaction_session_timeout = ${idle}`,
+  );
+}
+
+/**
+ * The gentle way: writers are held back (EXCLUSIVE) while readers go on and lanes drain the log and commit; readers are
+ * held for the renames only. Exact for every isolation level.
+ */
+export async function easedSwap(
+  client: Client,
+  migration: Migration,
+  pool: Pool,
+  attempt: number,
+): Promise<Migration> {
+  const { plan, definition } = migration;
+  await prepare(client, migration);
+  await beginHolding(client, migration);
+  const asked = performance.now();
+  await client.query(`lock table ${plan.names.source} in exclusive mode`);
+  const budget = startBudget(migration, asked);
+  await bound(client, budget);
+  while ((await client.query(`select 1 from ${plan.names.keyLog} limit 1`)).rowCount) {
+    if (budget.late) {
+      throw new Blocked(
+        'lanes did not drain the key log within the budget; is a process running this migration?',
+      );
+    }
+    await moment(); // lanes need the processor more than we do
+  }
+  const clock = await client.query<{ at: string }>('select clock_timestamp()::text as at');
+  const drained = clock.rows[0]?.at as string;
+  for (;;) {
+    const old = await olderSnapshots(client, plan.sourceOid, drained, definition.cutover.isolation);
+    if (!old.length) break;
+    // Who waits for us to lock rows will not go away while we wait for him.
+    if (budget.late || old.some((session) => session.queued))
+      throw new Blocked(`waiting for snapshots from before the drain: ${sayBlockers(old)}`);
+    await moment();
+  }
+  await bound(client, budget);
+  await setLaneMode(client, plan, 'STOPPED');
+  const statements = await swapSql(client, migration);
+  await client.query(`set local lock_timeout = ${Math.min(lockTimeout, budget.left())}`);
+  const readers = { asked: performance.now(), held: 0 };
+  await bound(client, budget);
+  // Recursively: overlay, T, key log, S, the order in which its readers lock them.
+  await client.query(`lock table ${plan.names.overlay} in access exclusive mode`);
+  readers.held = performance.now();
+  return finish(client, migration, pool, { attempt, budget, readers, statements });
+}
+
+/**
+ * The short stop, for applications in READ COMMITTED whose transactions read the table and then write it: those keep
+ * their read lock while they queue for the write, and would defeat the gentle way for ever. Everybody is held at once,
+ * transactions under way finish first (PostgreSQL lets them pass), and this session drains the log itself. Statements
+ * that queue take a new snapshot when they go on; a REPEATABLE READ transaction would not, hence the condition.
+ */
+export async function briefStop(
+  client: Client,
+  migration: Migration,
+  pool: Pool,
+  attempt: number,
+): Promise<Migration> {
+  const { plan } = migration;
+  await prepare(client, migration);
+  const mode = await laneMode(client, migration);
+  // Before anything is held: from here on lanes find their rows locked and leave at once.
+  await setLaneMode(client, plan, 'STOPPED');
+  await beginHolding(client, migration);
+  const asked = performance.now();
+  // The view alone, then T, then S. LOCK TABLE on the view would take the key log before S, and writers hold S first.
+  await client.query(`alter view ${plan.names.overlay} reset (security_barrier)`);
+  const budget = startBudget(migration, asked);
+  await bound(client, budget);
+  await client.query(`lock table ${plan.names.target} in access exclusive mode`);
+  await bound(client, budget);
+  await client.query(`lock table ${plan.names.source} in access exclusive mode`);
+  await bound(client, budget);
+  const everything = { low: null, high: null };
+  const refresh = () =>
+    mode === 'UNIQUE'
+      ? refreshUnique(client, plan, mostBacklog)
+      : refreshAll(client, plan, everything, mostBacklog);
+  while ((await refresh()).taken > 0) await bound(client, budget);
+  const statements = await swapSql(client, migration); // under the lock: sequences must not move on
+  return finish(client, migration, pool, { attempt, budget, readers: budget, statements });
+}
+
+async function laneMode(client: Client, migration: Migration): Promise<LaneMode> {
+  const { rows } = await client.query<{ mode: LaneMode }>(
+    'select mode from foreshadow.lane where migration_id = $1 limit 1',
+    [migration.id],
+  );
+  return rows[0]?.mode ?? 'STOPPED';
+}
+
+/** The renames, the status row and the route, in the transaction that holds everybody; then its record. */
+async function finish(
+  client: Client,
+  migration: Migration,
+  pool: Pool,
+  held: {
+    attempt: number;
+    budget: Budget;
+    readers: { asked: number; held: number };
+    statements: readonly string[];
+  },
+): Promise<Migration> {
+  const { plan } = migration;
+  const { budget, readers, attempt } = held;
+  await bound(client, budget);
+  if ((await client.query(`select 1 from ${plan.names.keyLog} limit 1`)).rowCount)
+    throw new Blocked('the key log filled again');
+  await requireReady(client, migration);
+  const transaction = await client.query<{ xid: string }>('select pg_current_xact_id()::text as xid');
+  await bound(client, budget);
+  await client.query(withSwapXid(held.statements, transaction.rows[0]?.xid as string).join(';\n'));
+  const moved = await moveStatus(client, migration, 'IN_PROGRESS', 'COMPLETED', {
+    writes_cut_over_at: databaseNow,
+    completed_at: databaseNow,
+    wait_reason: null,
+  });
+  await routeTo(client, migration.id, 'target', 'target');
+  await client.query('commit');
+  const done = performance.now();
+  const round = (ms: number) => Math.round(ms * 100) / 100;
+  for (const [kind, lock] of [
+    ['cutover-writers', budget],
+    ['cutover-readers', readers],
+  ] as const) {
+    await recordEvent(pool, migration.id, 'lock', {
+      kind,
+      wait_ms: round(lock.held - lock.asked),
+      hold_ms: round(done - lock.held),
+      attempts: attempt,
+    });
+  }
+  return moved;
+}
+
+/** Everything that must still hold at the moment of the swap. */
+async function requireReady(client: Client, migration: Migration): Promise<void> {
+  const { plan } = migration;
+  const physical = physicalOf(migration);
+  const { rows } = await client.query<LaneStamp & { copied: boolean; invalid: string[] }>(
+    `select ${stampSql(plan)}, (select bool_and(done) from ${plan.names.range}) as copied,
+            array(select i.relname::text from pg_index x join pg_class i on i.oid = x.indexrelid
+                   where x.indrelid = ${plan.targetOid} and not x.indisvalid) as invalid`,
+  );
+  const now = rows[0] as (typeof rows)[0];
+  if (now.capture !== physical.stamp.capture)
+    throw new ForeshadowError('CAPTURE_BROKEN', `the capture trigger on ${plan.names.source} was changed`);
+  if (now.source !== physical.stamp.source || now.target !== physical.stamp.target) {
+    throw new ForeshadowError('SCHEMA_CHANGED', 'source or target was altered during the migration');
+  }
+  if (!now.copied) throw new Blocked('the copy is not complete');
+  if (now.invalid.length) throw new Blocked(`indexes of the target are not valid: ${now.invalid.join(', ')}`);
+}
