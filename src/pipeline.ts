@@ -3,6 +3,7 @@ import type { Context } from './context.ts';
 import { ForeshadowError } from './core/errors.ts';
 import { countRows } from './db/catalog.ts';
 import { requireSchema } from './db/migrate.ts';
+import { requireReadableLog } from './logs/index.ts';
 import { physicalPlan, preflight } from './migration/preflight/preflight.ts';
 import { resume } from './migration/resume.ts';
 import { isOver } from './migration/states.ts';
@@ -46,6 +47,8 @@ export async function plan(ctx: Context, file: MigrationFile, options: RunOption
   await requireSchema(ctx.pool);
   const known = await findMigration(ctx.pool, file.name);
   if (known) return resume(ctx.pool, known, file);
+  // before capture is installed: a path that is mistyped should cost nothing
+  if (file.queryLog) await requireReadableLog(file.queryLog.path);
   const { error, draft, source, target } = await preflight(
     ctx.pool,
     file,

@@ -81,7 +81,7 @@ export function changeRateFactor(changedKeys: number, N: number): number {
  */
 function fieldReport(field: FieldMeasurement, measured: Measurement, unseen: number, rng: Rng): FieldReport {
   const facets = field.facets.map((facet) =>
-    similarityOf({ ...facet, strata: measured.strata, unseen, rng }),
+    similarityOf({ ...facet, strata: measured.strata, unseen, census: measured.piEff >= 1, rng }),
   );
   const least = facets.reduce((worst, facet) => (facet.similarity < worst.similarity ? facet : worst));
   const changed = 1 - changeRateFactor(measured.changedKeys, measured.strata.N);
@@ -128,6 +128,7 @@ function notes(terms: Pick<ConfidenceReport, 'fields' | 'source'>, measured: Mea
       `the source was measured on ${terms.source.sampled_rows} rows of random blocks, standard error ${error}`,
     );
   }
+  if (measured.piEff >= 1) said.push('the shadow holds every row of the table: nothing had to be estimated');
   if (measured.checksSampled) said.push('only a random sample of the members was checked row by row');
   return said;
 }

@@ -17,6 +17,8 @@ export interface SimilarityInput {
   readonly strata: Strata;
   /** share of the table that is in A and not yet in T: nothing is known of it, so it lowers the bound in full */
   readonly unseen?: number;
+  /** all rows of B are in `b`, not a sample of them: nothing is left to chance */
+  readonly census?: boolean;
   readonly replicates?: number;
   readonly rng: Rng;
 }
@@ -42,7 +44,7 @@ export interface Similarity {
  * bin the bootstrap sees no spread at all, and a hundred members without a defect do not exclude two per cent of them.
  */
 export function similarityOf(input: SimilarityInput): Similarity {
-  const { source, a, b, strata, unseen = 0, replicates = 400, rng } = input;
+  const { source, a, b, strata, unseen = 0, census = false, replicates = 400, rng } = input;
   const counts = sumGroups(source);
   const p = sharesOf(counts);
   const m = total(b);
@@ -50,8 +52,9 @@ export function similarityOf(input: SimilarityInput): Similarity {
   const variance = shareVariance(source);
   const estimate = estimateByStrata(a, b, strata);
   const expected = impliedShares(p, a, strata);
-  const nulls = nullShares(p, estimate, expected, variance, shareB, m);
-  const noise = 1 - noiseDistance(expected, shareB, m, variance);
+  const sampledB = census && m > 0 ? 0 : shareB;
+  const nulls = nullShares(p, estimate, expected, variance, sampledB, m);
+  const noise = 1 - noiseDistance(expected, sampledB, m, variance);
 
   if (m === 0 && shareB > 0) {
     // B unknown: it may overlap what is left of the source wholly, or not at all
@@ -69,17 +72,17 @@ export function similarityOf(input: SimilarityInput): Similarity {
   }
 
   const distance = totalVariation(p, estimate);
-  const drawn = new Float64Array(b.length);
+  const drawn = Float64Array.from(b);
   const replicate = () => {
-    multinomial(m, b, drawn, rng);
+    if (sampledB > 0) multinomial(m, b, drawn, rng);
     const again = resample(source, counts, rng);
     // a block sample errs in the number of rows too
     const N = source.length > 1 ? (strata.N * total(again)) / total(counts) : strata.N;
     return totalVariation(sharesOf(again), estimateByStrata(a, drawn, { ...strata, N }));
   };
-  const varies = shareB > 0 || source.length > 1;
+  const varies = sampledB > 0 || source.length > 1;
   const sd = varies ? sampleStandardDeviation(Array.from({ length: replicates }, replicate)) : 0;
-  const margin = Math.max(z95 * sd, exactMargin(distance, shareB, m));
+  const margin = Math.max(z95 * sd, exactMargin(distance, sampledB, m));
   return {
     similarity: 1 - distance,
     lower: clamp(1 - distance - margin - unseen),

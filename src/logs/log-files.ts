@@ -1,4 +1,4 @@
-import { readdir, stat } from 'node:fs/promises';
+import { open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { ForeshadowError } from '../core/errors.ts';
 
@@ -62,4 +62,30 @@ export async function listLogFiles(pathOrGlob: string): Promise<LogFile[]> {
     }
   }
   return files.sort((a, b) => a.mtimeMs - b.mtimeMs || (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
+}
+
+/**
+ * The same, but at least one.
+ * @throws ForeshadowError LOG_UNREADABLE, naming the path, also for a glob without files
+ */
+export async function requireLogFiles(pathOrGlob: string): Promise<LogFile[]> {
+  const files = await listLogFiles(pathOrGlob);
+  if (files.length > 0) return files;
+  throw new ForeshadowError('LOG_UNREADABLE', `no query log matches ${pathOrGlob}`, { path: pathOrGlob });
+}
+
+/**
+ * Opens every log file once: only that shows whether it may be read.
+ * @throws ForeshadowError LOG_UNREADABLE
+ */
+export async function requireReadableLog(pathOrGlob: string): Promise<void> {
+  for (const { path } of await requireLogFiles(pathOrGlob)) {
+    try {
+      await (await open(path, 'r')).close();
+    } catch (cause) {
+      // rotated away since the listing
+      if (path !== pathOrGlob && (cause as NodeJS.ErrnoException).code === 'ENOENT') continue;
+      throw unreadable(path, cause);
+    }
+  }
 }

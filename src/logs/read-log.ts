@@ -1,6 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { ForeshadowError } from '../core/errors.ts';
-import { listLogFiles, unreadable } from './log-files.ts';
+import { requireLogFiles, unreadable } from './log-files.ts';
 import { LogParser, type LogParserOptions } from './log-parser.ts';
 import type { ExecutedStatement } from './statement.ts';
 
@@ -23,10 +22,7 @@ export async function* readLog(
   pathOrGlob: string,
   options: ReadLogOptions = {},
 ): AsyncGenerator<ExecutedStatement[], void, undefined> {
-  const files = await listLogFiles(pathOrGlob);
-  if (files.length === 0) {
-    throw new ForeshadowError('LOG_UNREADABLE', `no query log matches ${pathOrGlob}`, { path: pathOrGlob });
-  }
+  const files = await requireLogFiles(pathOrGlob);
   const parser = new LogParser(options);
   for (const file of files) {
     for await (const lines of readLines(file.path, parser, options)) {

@@ -6,7 +6,7 @@ import type { Migration } from '../migration/status.store.ts';
 import { updateStatus } from '../migration/status.store.ts';
 import { chooseTop, type Predictor } from '../model/index.ts';
 import { chooseCertainSet } from '../sampler/certain-set.ts';
-import { certifiable } from '../sampler/certifiable.ts';
+import { certifiable, leastRandom } from '../sampler/certifiable.ts';
 import { priorities } from '../sampler/priority.ts';
 import { incumbentsOf, randomRate } from '../sampler/random-remainder.ts';
 import type { Signals } from '../sampler/signals.ts';
@@ -96,10 +96,14 @@ export async function chooseShadow(
     churnLimit: Math.ceil(n / 2),
     seed,
   });
+  const nA = choice.certain.size;
+  const { threshold } = definition.confidence;
+  const least = leastRandom({ N, nA, threshold });
+  const target = Math.max(choice.randomTarget, least);
   const { pi0 } = randomRate({
     N,
-    nA: choice.certain.size,
-    target: choice.randomTarget,
+    nA,
+    target,
     ...(sampling.pi0 === undefined ? {} : { pi0: sampling.pi0 }),
   });
 
@@ -109,13 +113,16 @@ export async function chooseShadow(
   await wantCertain(ctx.pool, plan, choice.certain);
   await judgeByChance(ctx.pool, plan, choice.leaving, pi0);
   if (sampling.pi0 !== undefined && pi0 < sampling.pi0) await lowerRandom(ctx.pool, plan, pi0);
-  const check = certifiable({
-    N,
-    n,
-    random: choice.randomTarget / n,
-    threshold: definition.confidence.threshold,
-  });
-  const notes = [...choice.notes, ...(check.ok ? [] : [check.message])];
+  const check = certifiable({ N, n: nA + target, random: target / (nA + target), threshold });
+  const notes = [...choice.notes];
+  if (least > choice.randomTarget) {
+    const instead = least >= N - nA ? 'all other rows' : `${least} rows`;
+    notes.push(
+      `a random remainder of ${choice.randomTarget} rows is too small to judge the table by: it gets ${instead}`,
+    );
+  }
+  // with every row in the shadow there is nothing to estimate
+  if (!check.ok && pi0 < 1) notes.push(check.message);
   const filled = Math.min(sampling.filled ?? 0, pi0);
   await updateStatus(ctx.pool, migration.id, {
     sampling: { pi0, filled, chosen_at: at, notes } satisfies Sampling,

@@ -1,6 +1,6 @@
 import { ForeshadowError } from '../core/errors.ts';
 import { isConnectionError } from '../db/sqlstate.ts';
-import { sayChange } from '../migration/resume.ts';
+import { requireUnchanged, sayChange } from '../migration/resume.ts';
 import { isOver } from '../migration/states.ts';
 import { moveStatus } from '../migration/status.store.ts';
 import type { Run } from './run.ts';
@@ -31,16 +31,28 @@ export async function outlast(run: Run, turn: () => Promise<void>): Promise<void
  * run to go on from. Returns when the migration was aborted by somebody else meanwhile.
  * @throws the error, in the words of the catalogue where it has some
  */
-export async function giveUp(run: Run, error: unknown): Promise<void> {
+export async function giveUp(run: Run, thrown: unknown): Promise<void> {
   const { name } = run.migration;
   if (run.options.signal?.aborted)
     throw new ForeshadowError('INTERRUPTED', `migration ${name} was interrupted`);
   const now = await run.refresh().catch(() => null); // the database may be what failed
   if (now && isOver(now.status)) return;
+  const error = now ? await explain(run, thrown) : thrown;
   if (!now || !(error instanceof ForeshadowError) || !concernsTheMigration(error)) throw error;
-  const told = await sayWhatChanged(run, error);
-  await fail(run, told);
-  throw told;
+  await fail(run, error);
+  throw error;
+}
+
+/** Statements beside the lanes meet a renamed table or column too, and fail with PostgreSQL's own error. */
+async function explain(run: Run, thrown: unknown): Promise<unknown> {
+  if (thrown instanceof ForeshadowError) return sayWhatChanged(run, thrown);
+  if (isConnectionError(thrown)) return thrown;
+  try {
+    await requireUnchanged(run.ctx.pool, run.migration);
+    return thrown;
+  } catch (change) {
+    return change instanceof ForeshadowError ? change : thrown;
+  }
 }
 
 /** A second runner, a lost connection or an unreadable log says nothing about the migration itself. */

@@ -1,6 +1,7 @@
 import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import { ForeshadowError } from '../core/errors.ts';
+import { featureSpec } from '../features/spec.ts';
 import { type Migration, recordEvent, updateStatus } from '../migration/status.store.ts';
 import { listVersions, loadModel, type Predictor, saveModel, trainModel } from '../model/index.ts';
 import type { Observation } from './observation.ts';
@@ -48,7 +49,8 @@ export async function recall(ctx: Context, migration: Migration): Promise<Predic
   const versions = await listVersions(ctx.config.modelsDir, migration.name);
   if (!versions.length) return null;
   try {
-    return await loadModel(ctx.config.modelsDir, migration.name);
+    const expected = featureSpec(seconds(migration.definition.predict.horizon));
+    return await loadModel(ctx.config.modelsDir, migration.name, undefined, expected);
   } catch (error) {
     if (!(error instanceof ForeshadowError) || error.code !== 'MODEL_REFUSED') throw error;
     ctx.log.warn({ err: error }, 'the saved model is not used; training anew');

@@ -47,6 +47,30 @@ export function certifiable({ N, n, random, threshold }: CertifiableInput): Cert
   }
 }
 
+/** However the threshold is set, fewer random rows may by chance be none; and up to this many cost next to nothing. */
+const fewestRandom = 30;
+const cheapRandom = 1000;
+
+/**
+ * The rows that the random remainder should have, whatever share of the budget that is: as many as the threshold asks
+ * for, within reason. All rows outside A, when these are fewer.
+ */
+export function leastRandom({
+  N,
+  nA,
+  threshold,
+}: {
+  /** rows of the source */
+  readonly N: number;
+  /** rows of the certain set */
+  readonly nA: number;
+  readonly threshold: number;
+}): number {
+  const nB = Math.max(0, N - nA);
+  const needed = nB === 0 ? 0 : Math.ceil(((ks95 * nB) / (N * (1 - threshold))) ** 2);
+  return Math.min(nB, Math.max(fewestRandom, Math.min(cheapRandom, needed)));
+}
+
 /** Solves c·(N − n + m)/N = d·√m for the smallest √m, in the form that does not cancel for large N. */
 function smallestShare(N: number, n: number, distance: number): number | null {
   const discriminant = distance ** 2 - 4 * (ks95 / N) * ((ks95 * (N - n)) / N);

@@ -244,7 +244,8 @@ function describe(error: unknown, plan: TablePlan): unknown {
     (!code?.startsWith('22') && !code?.startsWith('23') && code !== 'P0001' && code !== '21000')
   )
     return error;
-  const detail = (error as { detail?: string }).detail;
+  // PostgreSQL's details quote whole rows and values; only that of a unique violation names nothing but a key.
+  const detail = code === sqlstate.uniqueViolation ? (error as { detail?: string }).detail : undefined;
   const message = `the row map of ${plan.names.source} fails: ${(error as Error).message}${detail ? ` (${detail})` : ''}`;
   return new ForeshadowError('MAP_FAILS', message, { sqlstate: code }, { cause: error });
 }

@@ -65,7 +65,7 @@ describe('DDL during a migration', () => {
       'S renamed',
       'alter table s rename to s2',
       'alter table s2 rename to s',
-      /source: public\.s is now called public\.s2/,
+      /source.*public\.s is now called public\.s2/,
     ],
     [
       'S moved',
@@ -124,10 +124,7 @@ describe('DDL during a migration', () => {
     });
   };
   const title = '%s: pauses and says what changed; undone, it goes on to the end';
-  const gone = /^[ST] (renamed|moved)/;
-  test.each(cases.filter(([what]) => !gone.test(what)))(title, pausesAndGoesOn);
-  // to be mended in pipeline.ts: statements beside the lanes meet the missing name first, and their error is not told
-  test.fails.each(cases.filter(([what]) => gone.test(what)))(title, pausesAndGoesOn);
+  test.each(cases)(title, pausesAndGoesOn);
 
   test('while a run is at work, in the middle of the copy', async () => {
     const db = await migrationDatabase(tables);
@@ -267,8 +264,7 @@ describe('rows that come up later', () => {
     expect(await db.run(migrationOf())).toMatchObject({ status: 'COMPLETED', error: null });
   });
 
-  // to be mended in sync/lane.ts: describe() passes on PostgreSQL's "Failing row contains (…)"
-  test.fails('the message of a failure holds no values of the row but its key', async () => {
+  test('the message of a failure holds no values of the row but its key', async () => {
     const db = await migrationDatabase(tables);
     await db.run(migrationOf({ cutover: { writes: 'operator' } }), { until: 'IN_PROGRESS' });
     await db.pool.query("update s set n = -1, tag = 'confidential' where id = 5");
@@ -318,8 +314,7 @@ describe('query logs', () => {
     expect((await db.run(migrationOf())).status).toBe('COMPLETED');
   });
 
-  // to be mended in pipeline.ts: plan() does not look at the log
-  test.fails('a log that cannot be read is told before anything is installed', async () => {
+  test('a log that cannot be read is told before anything is installed', async () => {
     const db = await migrationDatabase(tables);
     await failureOf(db.run(migrationOf({ queryLog: { path: '/nowhere/log.json' } })));
     expect((await db.pool.query("select relkind from pg_class where oid = 't'::regclass")).rows).toEqual([
@@ -404,8 +399,7 @@ describe('a saved model that does not fit', () => {
     ]);
   });
 
-  // to be mended in pipeline/learning.ts: recall() takes a model of any horizon
-  test.fails('another horizon, since the file was changed: it is said, and the migration goes on without it', async () => {
+  test('another horizon, since the file was changed: it is said, and the migration goes on without it', async () => {
     const db = await withModel(() => {}, 15);
     expect((await db.run(migrationOf({ predict: { horizon: '30s' } }))).status).toBe('COMPLETED');
     expect(await warnings(db)).toEqual([

@@ -120,6 +120,14 @@ describe('similarity', () => {
     expect(seen).toMatchObject({ similarity: 1, lower: 1, upper: 1 });
   });
 
+  it('has no error when B is counted whole, but still its distance', () => {
+    const few = { source: [f(0, 2, 3)], a: f(0, 1, 0), strata: { N: 5, nA: 1 }, census: true, rng: rng() };
+    expect(similarityOf({ ...few, b: f(0, 1, 3) })).toMatchObject({ similarity: 1, lower: 1, noise: 1 });
+    const off = similarityOf({ ...few, b: f(0, 3, 1) });
+    expect(off.similarity).toBeCloseTo(0.6, 12);
+    expect(off.lower).toBeCloseTo(0.6, 12);
+  });
+
   it('is 1 for an empty table', () => {
     const seen = similarityOf({
       source: [f(0, 0)],

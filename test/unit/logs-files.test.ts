@@ -1,8 +1,14 @@
-import { appendFile, mkdir, mkdtemp, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, mkdir, mkdtemp, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type ExecutedStatement, LogFollower, newLogCounters, readLog } from '../../src/logs/index.ts';
+import {
+  type ExecutedStatement,
+  LogFollower,
+  newLogCounters,
+  readLog,
+  requireReadableLog,
+} from '../../src/logs/index.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -82,6 +88,32 @@ describe('reading a set of files', () => {
     const named = name === 'missing/*.json' ? join(folder, 'missing') : path;
     const failure = { code: 'LOG_UNREADABLE', message: expect.stringContaining(named) };
     await expect(readAll(path)).rejects.toMatchObject(failure);
+  });
+});
+
+describe('asking whether a log can be read', () => {
+  const refusal = (path: string) => ({
+    code: 'LOG_UNREADABLE',
+    message: expect.stringContaining(path),
+  });
+
+  test('one file, or every file of a glob', async () => {
+    const path = await file('a.json', '');
+    await expect(requireReadableLog(path)).resolves.toBeUndefined();
+    await expect(requireReadableLog(join(folder, '*.json'))).resolves.toBeUndefined();
+  });
+
+  test('no file', async () => {
+    for (const path of [join(folder, 'a.json'), join(folder, '*.json'), folder])
+      await expect(requireReadableLog(path)).rejects.toMatchObject(refusal(path));
+  });
+
+  // root may read everything
+  test.skipIf(process.getuid?.() === 0)('a file that is there but closed to us', async () => {
+    await file('a.json', '');
+    const closed = await file('b.json', '');
+    await chmod(closed, 0o000);
+    await expect(requireReadableLog(join(folder, '*.json'))).rejects.toMatchObject(refusal(closed));
   });
 });
 

@@ -3,7 +3,7 @@ import type { KeyId } from '../../src/core/key.ts';
 import { seededRng } from '../../src/core/rng.ts';
 import type { Stratum } from '../../src/core/states.ts';
 import { type CertainSetInput, chooseCertainSet } from '../../src/sampler/certain-set.ts';
-import { certifiable } from '../../src/sampler/certifiable.ts';
+import { certifiable, leastRandom } from '../../src/sampler/certifiable.ts';
 import { priorities } from '../../src/sampler/priority.ts';
 import { incumbentsOf, inRandomRemainder, piEff, randomRate } from '../../src/sampler/random-remainder.ts';
 import { topK } from '../../src/sampler/top.ts';
@@ -203,6 +203,25 @@ describe('certifiable', () => {
     expect(hopeless.neededRandom).toBeNull();
     expect(hopeless.neededFraction).toBeNull();
     expect(hopeless.message).toContain('lower it');
+  });
+});
+
+describe('leastRandom', () => {
+  it('is every other row of a table too small to sample', () => {
+    expect([0, 1, 5, 20].map((N) => leastRandom({ N, nA: 1, threshold: 0.5 }))).toEqual([0, 0, 4, 19]);
+    expect(leastRandom({ N: 500, nA: 50, threshold: 0.95 })).toBe(450);
+  });
+
+  it('is what the threshold asks for, and never much nor next to none', () => {
+    const table = { N: 100_000, nA: 10_000 };
+    const least = leastRandom({ ...table, threshold: 0.95 });
+    const n = table.nA + least;
+    expect(certifiable({ N: table.N, n, random: least / n, threshold: 0.95 }).resolution).toBeCloseTo(
+      0.05,
+      3,
+    );
+    expect(leastRandom({ ...table, threshold: 0 })).toBe(30);
+    expect(leastRandom({ ...table, threshold: 1 })).toBe(1000);
   });
 });
 
