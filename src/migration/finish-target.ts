@@ -6,6 +6,7 @@ import { codeOf, isRetryable, sqlstate } from '../db/sqlstate.ts';
 import { transaction, withClient } from '../db/tx.ts';
 import { rowMapAsRow } from '../sync/fragments.ts';
 import { setLaneMode } from '../sync/lane.queries.ts';
+import { olderSnapshots } from './cutover/blockers.queries.ts';
 import { dropGuardSql, finalTable, physicalOf } from './cutover/swap.ts';
 import { settleIndexSql } from './deferred-indexes.ts';
 import type { DeferredIndex, Migration } from './status.store.ts';
@@ -50,15 +51,10 @@ export async function settleTarget(pool: Pool, migration: Migration, clock: Cloc
   const table = ident(finalSchema, name);
   // Taken after the commit is known: whoever starts later sees the swap.
   const { rows: after } = await pool.query<{ at: string }>('select clock_timestamp()::text as at');
-  for (;;) {
-    const { rowCount } = await pool.query(
-      `select 1 from pg_stat_activity where datname = current_database() and backend_xmin is not null
-          and backend_type not in ('autovacuum worker', 'walsender') and xact_start < $1::timestamptz`,
-      [after[0]?.at],
-    );
-    if (!rowCount) break;
-    await clock.sleep(200);
-  }
+  const instant = after[0]?.at as string;
+  // Of nobody is it known here that something else would answer him, so those that queue count too (relation 0: none).
+  const older = () => withClient(pool, (client) => olderSnapshots(client, 0, instant));
+  while ((await older()).length) await clock.sleep(200);
   await briefly(pool, clock, dropGuardSql(migration).join('; '));
   const { rows } = await pool.query<{ name: string }>(
     "select conname as name from pg_constraint where conrelid = $1 and contype = 'c' and not convalidated",

@@ -6,16 +6,25 @@ import { withClient } from '../db/tx.ts';
 import { sourceRanges } from '../sync/chunk.queries.ts';
 import type { KeyBounds } from '../sync/fragments.ts';
 import { backlog } from '../sync/lane.queries.ts';
+import type { Migration } from './status.store.ts';
 import { type Comparison, compareSource, compareTarget, named, redirty } from './verify.queries.ts';
 
 /** T's keys looked at in one statement. */
 const targetRun = 50_000;
-/** Tables up to this many ranges of S are compared in one statement each; ranges bound the age of our snapshots. */
+/** How often what differs is copied anew before the difference counts as real. */
 const rounds = 3;
+/** Rows of S compared in one statement where the table is not compared in one go. */
+const rowsPerSnapshot = 100_000;
 
 export interface Verification extends Comparison {
   /** how many times differing rows were copied anew before this result */
   readonly repairs: number;
+}
+
+/** Into how many statements, and so snapshots, the comparison of a whole table is cut: one below the set size. */
+export function comparisonSnapshots(migration: Migration): number {
+  const rows = Number(migration.rows_total);
+  return rows <= migration.definition.copy.fullCompareBelow ? 1 : Math.ceil(rows / rowsPerSnapshot);
 }
 
 /** Merges neighbouring ranges, so that a small table is compared in one snapshot and a large one in short ones. */

@@ -4,6 +4,7 @@ import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import type { Access } from '../core/access.ts';
 import type { KeyId } from '../core/key.ts';
+import { parseQualifiedName } from '../db/ident.ts';
 import { FeatureEngine } from '../features/engine.ts';
 import { featureSpec } from '../features/spec.ts';
 import { LogFollower, readLog } from '../logs/index.ts';
@@ -57,7 +58,7 @@ export class Observation {
       return unlogged;
     }
     const { plan } = migration;
-    const { schema, name } = migration.physical?.source ?? splitName(migration);
+    const { schema, name } = parseQualifiedName(migration.definition.source);
     const resolver = await createAccessResolver({
       schema,
       table: name,
@@ -151,9 +152,4 @@ export class Observation {
     if (op === 'I') this.inserted.set(id, at);
     else if (op === 'D') this.inserted.delete(id);
   }
-}
-
-function splitName(migration: Migration): { schema: string; name: string } {
-  const [schema = 'public', name = ''] = migration.definition.source.split('.');
-  return name ? { schema, name } : { schema: 'public', name: schema };
 }

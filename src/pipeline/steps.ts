@@ -3,7 +3,7 @@ import { cutOverReads } from '../migration/cutover/reads.ts';
 import { cutOverWrites } from '../migration/cutover/writes.ts';
 import { finishTarget, settleTarget } from '../migration/finish-target.ts';
 import { databaseNow, getMigration, moveStatus, updateStatus } from '../migration/status.store.ts';
-import { requireEqual, verify } from '../migration/verify.ts';
+import { comparisonSnapshots, requireEqual, verify } from '../migration/verify.ts';
 import { Coverage, type Rival, type Selection } from '../shadow/coverage.ts';
 import { forgetChanges, storedMembers } from '../shadow/wanted.queries.ts';
 import { copyProgress } from '../sync/lane.queries.ts';
@@ -160,11 +160,10 @@ export async function finishIndexes(run: Run): Promise<void> {
 
 /** Every row of T against f(S), both ways. */
 export async function verifyAll(run: Run): Promise<void> {
-  const { ctx, migration, file } = run;
+  const { ctx, migration } = run;
   run.emit({ type: 'step', step: 'verifying', at: run.at });
-  const rows = Number(migration.rows_total);
   const result = await verify(ctx.pool, migration.plan, {
-    snapshots: rows <= file.copy.fullCompareBelow ? 1 : Math.ceil(rows / 100_000),
+    snapshots: comparisonSnapshots(migration),
     clock: ctx.clock,
     repair: true,
     check: () => run.lanes?.check(),

@@ -1,5 +1,5 @@
 import type { ClientBase, Pool } from 'pg';
-import { type Key, type KeyId, keyFromId } from '../core/key.ts';
+import { type Key, type KeyId, keyFromId, keyId } from '../core/key.ts';
 import type { TablePlan } from '../core/plan.ts';
 import type { Stratum } from '../core/states.ts';
 import { ident } from '../db/ident.ts';
@@ -190,7 +190,7 @@ export async function storedMembers(
   );
   return rows.map(({ key, ...rest }) => ({
     ...rest,
-    id: key.length === 1 ? (key[0] as string) : JSON.stringify(key),
+    id: keyId(key),
   }));
 }
 
@@ -233,7 +233,7 @@ export async function changesSince(
     [since, limit],
   );
   return rows.map(({ key, op, at }) => ({
-    id: key.length === 1 ? (key[0] as string) : JSON.stringify(key),
+    id: keyId(key),
     op,
     at,
   }));

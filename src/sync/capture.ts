@@ -1,4 +1,3 @@
-import type { ClientBase } from 'pg';
 import type { TablePlan } from '../core/plan.ts';
 import { ident, literal } from '../db/ident.ts';
 
@@ -101,11 +100,4 @@ export function captureStampSql(sourceOid: number): string {
   return `(select string_agg(g.tgname || g.tgenabled::text || g.xmin::text, ',' order by g.tgname)
              from pg_catalog.pg_trigger g
             where g.tgrelid = ${sourceOid} and g.tgname in ('${captureTrigger}', '${truncateTrigger}'))`;
-}
-
-export async function readCaptureStamp(client: ClientBase, sourceOid: number): Promise<string | null> {
-  const { rows } = await client.query<{ stamp: string | null }>(
-    `select ${captureStampSql(sourceOid)} as stamp`,
-  );
-  return rows[0]?.stamp ?? null;
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from 'pg';
 import type { MigrationFile } from '../../src/config/migration-file.ts';
 import { systemClock } from '../../src/core/clock.ts';
@@ -203,4 +204,19 @@ export async function rig(options: RigOptions): Promise<Rig> {
   const file = migrationOf(options.file ?? {});
   const migration = await makePlan(db.ctx, file);
   return new Rig(db, migration, file, options);
+}
+
+/** All copied and finished, lanes at work: the write cutover may come. Lanes are stopped by `cleanups`. */
+export async function atTheSwap(
+  options: RigOptions,
+  cleanups: (() => Promise<unknown>)[],
+): Promise<{ m: Rig; lanes: Lanes }> {
+  const m = await (await rig(options)).begin();
+  const lanes = m.running();
+  await lanes.start();
+  cleanups.push(() => lanes.stop());
+  await m.cutOverReads();
+  while (!(await m.copied())) await sleep(10);
+  await m.finish();
+  return { m, lanes };
 }

@@ -3,8 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { olderSnapshots } from '../../src/migration/cutover/blockers.queries.ts';
 import { settleTarget } from '../../src/migration/finish-target.ts';
-import type { Lanes } from '../../src/sync/lanes.ts';
-import { differenceSql, type Rig, type RigOptions, rig } from '../chaos/rig.ts';
+import { atTheSwap, differenceSql, type RigOptions, rig } from '../chaos/rig.ts';
 import { failureOf } from '../support/migrations.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
@@ -21,17 +20,7 @@ const small: RigOptions = {
   expected: 'select id::bigint, (v / 100.0)::numeric(12, 2), u from s',
 };
 
-/** All copied and finished, lanes at work: the write cutover may come. */
-async function ready(options: RigOptions = small): Promise<{ m: Rig; lanes: Lanes }> {
-  const m = await (await rig(options)).begin();
-  const lanes = m.running();
-  await lanes.start();
-  cleanups.push(() => lanes.stop());
-  await m.cutOverReads();
-  while (!(await m.copied())) await sleep(10);
-  await m.finish();
-  return { m, lanes };
-}
+const ready = (options: RigOptions = small) => atTheSwap(options, cleanups);
 
 describe('P33: a snapshot from before the drain', () => {
   it('that was opened while the cutover waited for its lock holds the swap back, and reads no stale row', async () => {

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Lanes } from '../../src/sync/lanes.ts';
-import { type Rig, type RigOptions, rig } from '../chaos/rig.ts';
+import { atTheSwap, type Rig, type RigOptions, rig } from '../chaos/rig.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -20,16 +19,7 @@ function declaring(isolation: 'any' | 'read-committed', finish: 'swap' | 'route'
   return { ...table, file: { ...table.file, cutover: { isolation, finish } } } as RigOptions;
 }
 
-async function ready(options: RigOptions): Promise<{ m: Rig; lanes: Lanes }> {
-  const m = await (await rig(options)).begin();
-  const lanes = m.running();
-  await lanes.start();
-  cleanups.push(() => lanes.stop());
-  await m.cutOverReads();
-  while (!(await m.copied())) await sleep(10);
-  await m.finish();
-  return { m, lanes };
-}
+const ready = (options: RigOptions) => atTheSwap(options, cleanups);
 
 describe('transactions that read the table and then write it', () => {
   /** Four sessions, each holding its read lock on S while it queues for the write: the commonest pattern of all. */
