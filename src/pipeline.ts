@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { MigrationFile } from './config/migration-file.ts';
 import type { Context } from './context.ts';
 import { ForeshadowError } from './core/errors.ts';
@@ -7,10 +8,17 @@ import { requireReadableLog } from './logs/index.ts';
 import { physicalPlan, preflight } from './migration/preflight/preflight.ts';
 import { resume } from './migration/resume.ts';
 import { isOver } from './migration/states.ts';
-import { findMigration, insertMigration, type Migration } from './migration/status.store.ts';
+import {
+  findMigration,
+  getMigration,
+  insertMigration,
+  type Migration,
+  type Order,
+  updateStatus,
+} from './migration/status.store.ts';
 import { describeMigration, type StatusDocument } from './migration/status.ts';
 import { giveUp, outlast } from './pipeline/failure.ts';
-import { Run, type RunOptions } from './pipeline/run.ts';
+import { Run, type RunOptions, type Task } from './pipeline/run.ts';
 import * as step from './pipeline/steps.ts';
 
 export type { PipelineEvent, RunOptions } from './pipeline/run.ts';
@@ -30,8 +38,58 @@ export async function runMigration(
   file: MigrationFile,
   options: RunOptions = {},
 ): Promise<StatusDocument> {
-  const run = new Run(ctx, await plan(ctx, file, options), options);
+  await work(new Run(ctx, await plan(ctx, file, options), options));
+  return describeMigration(ctx.pool, file.name);
+}
+
+/**
+ * Plans a migration and leaves the work to the job runner of the service. May be repeated with the same file.
+ * @throws ForeshadowError CONFLICT when the name is taken by another migration; whatever preflight refuses
+ */
+export async function startMigration(ctx: Context, file: MigrationFile): Promise<Migration> {
+  await requireSchema(ctx.pool);
+  const known = await findMigration(ctx.pool, file.name);
+  if (known && !isDeepStrictEqual(known.definition, file))
+    throw new ForeshadowError(
+      'CONFLICT',
+      `a migration called ${file.name} exists already, with another definition`,
+    );
+  const migration = known ?? (await plan(ctx, file));
+  if (!isOver(migration.status)) await updateStatus(ctx.pool, migration.id, { managed: true });
+  return getMigration(ctx.pool, file.name);
+}
+
+/** One stretch of the same work, for `options.seconds`; the migration is left where any process may go on. */
+export async function advanceMigration(
+  ctx: Context,
+  migration: Migration,
+  options: RunOptions,
+): Promise<void> {
+  await work(new Run(ctx, migration, options));
+}
+
+/** One task of it, which needs no lanes: when it is due, or at once by `force`. */
+export async function performTask(
+  ctx: Context,
+  migration: Migration,
+  task: Task | 'abort',
+  options: RunOptions & { readonly force?: boolean },
+): Promise<void> {
+  const run = new Run(ctx, migration, options);
   try {
+    if (task === 'abort') await step.abort(run);
+    else if (options.force) await step.taskSteps[task](run);
+    else await step.perform(run, task);
+  } catch (error) {
+    await giveUp(run, error);
+  } finally {
+    await run.close();
+  }
+}
+
+async function work(run: Run): Promise<void> {
+  try {
+    await run.hold();
     while (!reached(run)) await outlast(run, () => turn(run));
     if (run.migration.status === 'COMPLETED') await step.settle(run);
   } catch (error) {
@@ -39,7 +97,6 @@ export async function runMigration(
   } finally {
     await run.close();
   }
-  return describeMigration(ctx.pool, file.name);
 }
 
 /** PLANNED: looks at everything, touches nothing. A migration that exists already is taken up where it stands. */
@@ -67,8 +124,7 @@ export async function plan(ctx: Context, file: MigrationFile, options: RunOption
 }
 
 async function turn(run: Run): Promise<void> {
-  run.options.signal?.throwIfAborted();
-  run.lanes?.check();
+  run.check();
   await advance(run);
   await run.ctx.clock.sleep(pulse, run.options.signal);
   await run.refresh();
@@ -76,41 +132,51 @@ async function turn(run: Run): Promise<void> {
 
 /** Whatever the state asks for now. */
 async function advance(run: Run): Promise<void> {
-  const { cutover } = run.file;
-  switch (run.migration.status) {
+  const { migration, file } = run;
+  const ordered = (order: Order) => migration.orders[order] !== undefined;
+  switch (migration.status) {
     case 'PLANNED':
       return step.begin(run);
 
     case 'SHADOWING':
       await run.startLanes();
-      await step.observe(run);
-      await step.train(run);
-      await step.observe(run); // training takes seconds, in which the application went on
-      await step.choose(run);
-      return step.evaluate(run);
+      return keepShadow(run);
 
     case 'READY':
       await run.startLanes();
-      if (cutover.reads === 'when-confident') return step.cutOverReadsNow(run);
-      await step.observe(run);
-      await step.choose(run);
-      await step.evaluate(run);
+      if (file.cutover.reads === 'when-confident' || ordered('cutover-reads'))
+        return step.cutOverReadsNow(run);
+      await keepShadow(run);
       return step.awaitOperator(run, 'reads');
 
     case 'IN_PROGRESS':
       await run.startLanes();
-      if (run.observation) await step.observe(run); // for the measured coverage; after a restart nothing needs it
-      if (run.migration.phase === 'copy') return void (await step.copyRest(run));
-      if (run.migration.phase === 'index') return step.finishIndexes(run);
-      if (run.migration.phase === 'verify') return step.verifyAll(run);
-      return cutover.writes === 'auto' ? step.cutOverWritesNow(run) : step.awaitOperator(run, 'writes');
+      await step.follow(run);
+      if (migration.phase === 'copy') return void (await step.copyRest(run));
+      if (migration.phase === 'index') return step.finishIndexes(run);
+      if (migration.phase === 'verify') return step.perform(run, 'verify');
+      if (file.cutover.writes === 'auto' || ordered('cutover-writes')) return step.cutOverWritesNow(run);
+      return step.awaitOperator(run, 'writes');
 
     default:
-      throw new ForeshadowError('CONFLICT', `migration ${run.migration.name} is ${run.migration.status}`);
+      throw new ForeshadowError('CONFLICT', `migration ${migration.name} is ${migration.status}`);
   }
+}
+
+/** Logs → features → model → shadow → confidence, each part when it is due. */
+async function keepShadow(run: Run): Promise<void> {
+  await step.watchLag(run);
+  await step.perform(run, 'mine');
+  if (!(await step.mined(run))) return;
+  await step.perform(run, 'train');
+  await step.perform(run, 'mine'); // training takes seconds, in which the application went on
+  await step.perform(run, 'resample');
+  await step.perform(run, 'evaluate');
 }
 
 function reached(run: Run): boolean {
   const { status } = run.migration;
-  return status === run.options.until || status === 'COMPLETED' || isOver(status);
+  // a stretch ends where somebody has paused it; a run in the foreground says so
+  const paused = run.options.seconds !== undefined && (status === 'PAUSED' || status === 'FAILED');
+  return status === run.options.until || status === 'COMPLETED' || isOver(status) || paused || run.over;
 }

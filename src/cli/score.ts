@@ -5,8 +5,9 @@ import { ForeshadowError } from '../core/errors.ts';
 import { requireSchema } from '../db/migrate.ts';
 import { featureSpec } from '../features/spec.ts';
 import { getMigration } from '../migration/status.store.ts';
-import { loadModel } from '../model/index.ts';
-import { Observation } from '../pipeline/observation.ts';
+import { listVersions, loadModel } from '../model/index.ts';
+import { Live } from '../pipeline/live.ts';
+import { scoreKeys } from '../pipeline/scoring.ts';
 import { type CommonFlags, print, say, table, withContext } from './output.ts';
 
 export function scoreCommand(program: Command): Command {
@@ -26,32 +27,23 @@ export function scoreCommand(program: Command): Command {
           await requireSchema(ctx.pool);
           const migration = await getMigration(ctx.pool, name);
           const spec = featureSpec(seconds(migration.definition.predict.horizon));
-          const predictor = await loadModel(ctx.config.modelsDir, name, flags.modelVersion, spec);
+          const { modelsDir } = ctx.config;
+          const version = flags.modelVersion ?? (await listVersions(modelsDir, name)).at(-1);
+          const live = new Live(ctx, { version, predictor: await loadModel(modelsDir, name, version, spec) });
           try {
-            const observation = await Observation.open(ctx, migration);
-            await observation.poll();
+            const observation = await live.catchUp(migration);
             const asOf = ctx.clock.now();
-            const all = await predictor.score(observation.engine, asOf);
-            const unknown = predictor.scoreUnknown();
-            const scores = keys.map((key) => {
-              const slot = observation.engine.slotOf(key);
-              if (slot === undefined) return { key, ...unknown, known: false };
-              return {
-                key,
-                score: all.score[slot],
-                accesses: all.accesses[slot],
-                changes: all.changes[slot],
-                known: true,
-              };
-            });
-            const { predictor: kind, training } = predictor.manifest;
+            const found = await scoreKeys(live, migration, keys, asOf);
+            const scores = keys.map((key, i) => ({
+              key,
+              score: found.score[i],
+              accesses: found.accesses[i],
+              changes: found.changes[i],
+              known: found.known[i],
+            }));
+            const { model } = found;
             if (flags.json)
-              print({
-                schema: 1,
-                model: { name, predictor: kind, trained_until: training.until },
-                as_of: asOf,
-                scores,
-              });
+              print({ schema: 1, model, as_of: asOf, features_until: observation.until, scores });
             else
               say(
                 table([
@@ -66,7 +58,7 @@ export function scoreCommand(program: Command): Command {
                 ]),
               );
           } finally {
-            predictor.dispose();
+            live.dispose();
           }
         });
       },

@@ -5,7 +5,8 @@ import { ForeshadowError } from '../core/errors.ts';
 import { requireSchema } from '../db/migrate.ts';
 import { getMigration } from '../migration/status.store.ts';
 import { type Manifest, readEventsFile, saveModel, type Trained, trainModel } from '../model/index.ts';
-import { Observation } from '../pipeline/observation.ts';
+import { Live } from '../pipeline/live.ts';
+import { observedSoFar } from '../pipeline/observation.ts';
 import { type CommonFlags, configOf, parseNumber, print, say, table, withContext } from './output.ts';
 
 interface TrainFlags extends CommonFlags {
@@ -65,15 +66,15 @@ async function fromLog(name: string, flags: TrainFlags, command: Command): Promi
   return withContext(command, async (ctx) => {
     await requireSchema(ctx.pool);
     const migration = await getMigration(ctx.pool, name);
-    const observation = await Observation.open(ctx, migration);
-    await observation.poll();
-    if (!observation.accesses.length)
+    await new Live(ctx).catchUp(migration);
+    const accesses = await observedSoFar(ctx, migration);
+    if (!accesses.length)
       throw new ForeshadowError(
         'LOG_UNREADABLE',
         `nothing in the query log of ${name} could be resolved to rows of ${migration.definition.source}`,
       );
     return trainModel({
-      accesses: observation.accesses,
+      accesses,
       now: ctx.clock.now(),
       horizonSeconds: seconds(flags.horizon ?? migration.definition.predict.horizon),
       budget: flags.budget,

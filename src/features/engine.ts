@@ -94,25 +94,28 @@ export class FeatureEngine {
     for (const access of accesses) this.observe(access);
   }
 
-  /** Decayed access counts at one half-life of the spec, by slot. An event after `now` counts as if it were at `now`. */
-  ewma(now: number, halfLife: number): Float64Array {
-    return this.#decayed(now, this.#index(halfLife, this.spec.accessHalfLives.length, 0));
+  /**
+   * Decayed access counts at one half-life of the spec, of all slots or of the slots given. An event after `now` counts
+   * as if it were at `now`.
+   */
+  ewma(now: number, halfLife: number, slots?: ArrayLike<number>): Float64Array {
+    return this.#decayed(now, this.#index(halfLife, this.spec.accessHalfLives.length, 0), slots);
   }
 
-  /** Decayed change counts at one change half-life of the spec, by slot. */
-  changeEwma(now: number, halfLife: number): Float64Array {
+  /** Decayed change counts at one change half-life of the spec, of all slots or of the slots given. */
+  changeEwma(now: number, halfLife: number, slots?: ArrayLike<number>): Float64Array {
     const { accessHalfLives, changeHalfLives } = this.spec;
-    return this.#decayed(now, this.#index(halfLife, changeHalfLives.length, accessHalfLives.length));
+    return this.#decayed(now, this.#index(halfLife, changeHalfLives.length, accessHalfLives.length), slots);
   }
 
-  /** All accesses ever, by slot. */
-  lfu(): Float64Array {
-    return this.#total.slice(0, this.size);
+  /** All accesses ever, of all slots or of the slots given. */
+  lfu(slots?: ArrayLike<number>): Float64Array {
+    return slots ? this.#at(this.#total, slots) : this.#total.slice(0, this.size);
   }
 
-  /** All changes ever, by slot. */
-  changeTotals(): Float64Array {
-    return this.#changes.slice(0, this.size);
+  /** All changes ever, of all slots or of the slots given. */
+  changeTotals(slots?: ArrayLike<number>): Float64Array {
+    return slots ? this.#at(this.#changes, slots) : this.#changes.slice(0, this.size);
   }
 
   /** Time of the latest access, by slot, seconds. */
@@ -161,14 +164,19 @@ export class FeatureEngine {
     return offset + halfLife;
   }
 
-  #decayed(now: number, counter: number): Float64Array {
-    const out = new Float64Array(this.size);
+  #decayed(now: number, counter: number, slots?: ArrayLike<number>): Float64Array {
+    const out = new Float64Array(slots?.length ?? this.size);
     const rate = this.#rates[counter]!;
-    for (let slot = 0; slot < out.length; slot++) {
+    for (let i = 0; i < out.length; i++) {
+      const slot = slots ? slots[i]! : i;
       const dt = Math.max(0, now - this.#lastAccess[slot]!);
-      out[slot] = this.#counters[slot * this.#stride + counter]! * Math.exp(-dt * rate);
+      out[i] = this.#counters[slot * this.#stride + counter]! * Math.exp(-dt * rate);
     }
     return out;
+  }
+
+  #at(values: Float64Array, slots: ArrayLike<number>): Float64Array {
+    return Float64Array.from(slots, (slot) => values[slot]!);
   }
 
   #factors(now: number): Float64Array {

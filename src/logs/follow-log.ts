@@ -9,8 +9,16 @@ export interface FollowLogOptions extends LogParserOptions {
   readonly from?: 'start' | 'end';
   /** bytes one poll reads at most, 4 MiB; it is also the longest line that can be read */
   readonly maxBytesPerPoll?: number;
+  /** goes on from here; files that it does not name are read from their start */
+  readonly place?: LogPlace;
   readonly clock?: Clock;
 }
+
+/**
+ * A place in a set of files that outlives the process: by file identity, the byte from which to read on and the first
+ * bytes of the file. All statements before it were handed out, none after it.
+ */
+export type LogPlace = Readonly<Record<string, { readonly offset: number; readonly head: string }>>;
 
 interface Position {
   offset: number;
@@ -35,6 +43,7 @@ export class LogFollower {
   private readonly maxBytes: number;
   private readonly clock: Clock;
   private first = true;
+  private unread = 0;
 
   constructor(pathOrGlob: string, options: FollowLogOptions = {}) {
     this.pathOrGlob = pathOrGlob;
@@ -42,6 +51,10 @@ export class LogFollower {
     this.maxBytes = options.maxBytesPerPoll ?? 4 * 1024 * 1024;
     this.clock = options.clock ?? systemClock;
     this.parser = new LogParser(options);
+    for (const [identity, { offset, head }] of Object.entries(options.place ?? {})) {
+      this.positions.set(identity, { offset, head: Buffer.from(head, 'base64'), skipping: false });
+      this.first = false;
+    }
   }
 
   get counters(): Readonly<LogCounters> {
@@ -68,8 +81,28 @@ export class LogFollower {
       if (budget > 0) budget -= await this.read(file, budget, out);
     }
     this.first = false;
+    this.unread = files.reduce(
+      (sum, { identity, size }) => sum + Math.max(0, size - (this.positions.get(identity)?.offset ?? 0)),
+      0,
+    );
     this.parser.feed([], out, this.clock.now());
     return out;
+  }
+
+  /** Bytes that lie behind what was read, as of the last poll. */
+  get behind(): number {
+    return this.unread;
+  }
+
+  /** The place up to which statements were handed out by the polls so far. */
+  place(): LogPlace {
+    const waiting = this.parser.waiting();
+    return Object.fromEntries(
+      [...this.positions].map(([identity, { offset, head }]) => [
+        identity,
+        { offset: Math.min(offset, waiting.get(identity) ?? offset), head: head.toString('base64') },
+      ]),
+    );
   }
 
   /** Hands out what is still held back; for the end of following. */
@@ -91,7 +124,7 @@ export class LogFollower {
       if (length <= 0) return 0;
       const chunk = Buffer.allocUnsafe(length);
       const { bytesRead } = await handle.read(chunk, 0, length, position.offset);
-      this.consume(chunk.subarray(0, bytesRead), position, out);
+      this.consume(chunk.subarray(0, bytesRead), file.identity, position, out);
       return bytesRead;
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return 0; // rotated away under our hands
@@ -113,7 +146,7 @@ export class LogFollower {
     position.head = Buffer.from(now);
   }
 
-  private consume(chunk: Buffer, position: Position, out: ExecutedStatement[]): void {
+  private consume(chunk: Buffer, file: string, position: Position, out: ExecutedStatement[]): void {
     const counters = this.parser.counters;
     const end = chunk.lastIndexOf(10) + 1;
     if (end === 0) {
@@ -129,15 +162,19 @@ export class LogFollower {
       return;
     }
     const start = position.skipping ? chunk.indexOf(10) + 1 : 0;
+    const base = position.offset;
     position.skipping = false;
     position.offset += end;
     counters.bytes += end;
-    if (end > start) {
-      const lines = chunk
-        .subarray(start, end - 1)
-        .toString('utf8')
-        .split('\n');
-      this.parser.feed(lines, out, this.clock.now());
+    const lines: string[] = [];
+    const starts: number[] = [];
+    for (let from = start; from < end; ) {
+      const newline = chunk.indexOf(10, from);
+      lines.push(chunk.toString('utf8', from, newline));
+      starts.push(base + from);
+      from = newline + 1;
     }
+    const originOf = (line: number) => ({ file, offset: starts[line] as number });
+    this.parser.feed(lines, out, this.clock.now(), originOf);
   }
 }

@@ -1,4 +1,4 @@
-export { type FollowLogOptions, LogFollower } from './follow-log.ts';
+export { type FollowLogOptions, LogFollower, type LogPlace } from './follow-log.ts';
 export { requireReadableLog } from './log-files.ts';
 export { LogParser, type LogParserOptions } from './log-parser.ts';
 export { type ReadLogOptions, readLog } from './read-log.ts';

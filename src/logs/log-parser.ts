@@ -1,5 +1,5 @@
 import { createJsonlogReader, type LogEvent, recordAfterTear } from './jsonlog.ts';
-import { SettlingQueue } from './settling.ts';
+import { type Origin, SettlingQueue } from './settling.ts';
 import { type ExecutedStatement, type LogCounters, newLogCounters } from './statement.ts';
 
 export interface LogParserOptions {
@@ -25,10 +25,18 @@ export class LogParser {
   /**
    * @param lines without their newlines; empty ones are skipped
    * @param now seconds; the log's own time when absent, which is right for a log that lies there whole
+   * @param originOf where the i-th line begins, for {@link waiting}
    */
-  feed(lines: Iterable<string>, out: ExecutedStatement[], now?: number): void {
+  feed(
+    lines: Iterable<string>,
+    out: ExecutedStatement[],
+    now?: number,
+    originOf?: (line: number) => Origin,
+  ): void {
     const before = out.length;
+    let i = -1;
     for (const line of lines) {
+      i++;
       if (line === '' || line === '\r') continue;
       this.counters.lines++;
       let event = this.read(line);
@@ -38,7 +46,7 @@ export class LogParser {
         if (rest === undefined) continue;
         event = this.read(rest);
       }
-      this.take(event, now);
+      this.take(event, now, originOf?.(i));
     }
     this.queue.release(now ?? this.logTime, out);
     this.count(out, before);
@@ -51,7 +59,12 @@ export class LogParser {
     this.count(out, before);
   }
 
-  private take(event: LogEvent, now: number | undefined): void {
+  /** Where the first statement of each file that still waits begins. */
+  waiting(): Map<string, number> {
+    return this.queue.waiting();
+  }
+
+  private take(event: LogEvent, now: number | undefined, origin: Origin | undefined): void {
     if (event.kind === 'other' || event.kind === 'malformed') return;
     const at = event.kind === 'statement' ? event.statement.at : event.at;
     // never backwards: files of one server overlap by a few lines, and clocks get corrected
@@ -60,7 +73,7 @@ export class LogParser {
     else if (event.kind === 'failed') this.queue.fail(event.session, event.sql);
     else {
       if (!event.zoneKnown) this.counters.zoneGuessed++;
-      this.queue.push(event.statement, event.done, now ?? this.logTime);
+      this.queue.push(event.statement, event.done, now ?? this.logTime, origin);
     }
   }
 

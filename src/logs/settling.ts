@@ -1,8 +1,14 @@
 import type { ExecutedStatement } from './statement.ts';
 
 type State = 'pending' | 'done' | 'failed';
+/** Where a statement's line begins. */
+export interface Origin {
+  readonly file: string;
+  readonly offset: number;
+}
 interface Entry {
   readonly statement: ExecutedStatement;
+  readonly origin: Origin | undefined;
   readonly arrived: number;
   state: State;
 }
@@ -28,9 +34,9 @@ export class SettlingQueue {
   }
 
   /** @param now seconds, on any clock that the caller sticks to */
-  push(statement: ExecutedStatement, done: boolean, now: number): void {
+  push(statement: ExecutedStatement, done: boolean, now: number, origin?: Origin): void {
     this.done(statement.session);
-    const entry: Entry = { statement, arrived: now, state: done ? 'done' : 'pending' };
+    const entry: Entry = { statement, origin, arrived: now, state: done ? 'done' : 'pending' };
     if (!done) this.last.set(statement.session, entry);
     this.entries.push(entry);
   }
@@ -71,5 +77,15 @@ export class SettlingQueue {
 
   flush(out: ExecutedStatement[]): void {
     this.release(Number.POSITIVE_INFINITY, out);
+  }
+
+  /** The first line of each file that still waits; all before it in that file are handed out. */
+  waiting(): Map<string, number> {
+    const first = new Map<string, number>();
+    for (let i = this.head; i < this.entries.length; i++) {
+      const { origin } = this.entries[i] as Entry;
+      if (origin && !first.has(origin.file)) first.set(origin.file, origin.offset);
+    }
+    return first;
   }
 }

@@ -100,8 +100,12 @@ export async function uninstall(
   pool: Pool,
   options: { clock: Clock; grace: number; dropOldTables: boolean },
 ): Promise<{ aborted: string[]; dropped: string[] }> {
-  const present = await pool.query("select to_regnamespace('foreshadow') is not null as present");
-  if (!present.rows[0]?.present) return { aborted: [], dropped: [] };
+  const ours = ['foreshadow', 'foreshadow_jobs'];
+  const present = await pool.query<{ name: string }>(
+    'select nspname as name from pg_namespace where nspname = any ($1) order by nspname',
+    [ours],
+  );
+  if (!present.rows.length) return { aborted: [], dropped: [] };
   const { rows } = await pool.query<Migration>('select * from foreshadow.migration_status order by id');
   const old = rows.filter(
     (migration) => migration.status === 'COMPLETED' && migration.definition.cutover.finish === 'swap',
@@ -124,7 +128,7 @@ export async function uninstall(
     )) {
       await client.query(`drop trigger if exists foreshadow_moved on ${migration.plan.names.source}`);
     }
-    await client.query('drop schema foreshadow cascade');
+    for (const name of ours) await client.query(`drop schema if exists ${name} cascade`);
   });
-  return { aborted, dropped: ['schema foreshadow'] };
+  return { aborted, dropped: present.rows.map(({ name }) => `schema ${name}`) };
 }

@@ -48,6 +48,10 @@ export interface Physical {
   readonly mappedKeyIndex: string | null;
 }
 
+/** What an operator may ask for; it stays in the status row until it is done. */
+export const orders = ['cutover-reads', 'cutover-writes', 'abort'] as const;
+export type Order = (typeof orders)[number];
+
 export interface Migration {
   readonly id: number;
   readonly name: string;
@@ -60,6 +64,9 @@ export interface Migration {
   readonly epoch: string;
   readonly plan: TablePlan;
   readonly physical: Physical | null;
+  readonly managed: boolean;
+  readonly orders: Readonly<Partial<Record<Order, { readonly by: string; readonly at: string }>>>;
+  readonly settled_at: Date | null;
   readonly [column: string]: unknown;
 }
 
@@ -80,6 +87,15 @@ export async function getMigration(db: Pool | ClientBase, name: string): Promise
 
 export async function listMigrations(db: Pool): Promise<Migration[]> {
   return (await db.query<Migration>('select * from foreshadow.migration_status order by id')).rows;
+}
+
+/** A page of all migrations, in the order in which they were made. */
+export async function listMigrationsPage(db: Pool, afterId: number, limit: number): Promise<Migration[]> {
+  const { rows } = await db.query<Migration>(
+    'select * from foreshadow.migration_status where id > $1 order by id limit $2',
+    [afterId, limit],
+  );
+  return rows;
 }
 
 /** Records a planned migration. @throws ForeshadowError CONFLICT when the name is taken */
@@ -126,7 +142,8 @@ function assignments(columns: StatusColumns, first: number): { sql: string; valu
       sql += `, ${name} = clock_timestamp()`;
       continue;
     }
-    values.push(value !== null && typeof value === 'object' ? JSON.stringify(value) : value);
+    const document = value !== null && typeof value === 'object' && !(value instanceof Date);
+    values.push(document ? JSON.stringify(value) : value);
     sql += `, ${name} = $${first + values.length - 1}`;
   }
   return { sql, values };

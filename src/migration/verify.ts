@@ -36,66 +36,109 @@ function merged(ranges: readonly KeyBounds[], into: number): KeyBounds[] {
   }));
 }
 
-/**
- * Compares every row of T with f(S), both ways, by image. A difference is copied anew through the lanes and looked at
- * again; keys with pending log rows are left out, because lanes have yet to bring them.
- * @param snapshots into how many statements the comparison is cut (1: the whole table in one snapshot)
- * @throws ForeshadowError VERIFICATION_FAILED, with the keys, when a difference persists
- */
-export async function verify(
-  pool: Pool,
-  plan: TablePlan,
-  options: {
-    snapshots: number;
-    clock: Clock;
-    signal?: AbortSignal;
-    repair: boolean;
-    onProgress?: (share: number) => void;
-    /** throws what has stopped the lanes: without them nothing is copied anew, and waiting would never end */
-    check?: () => void;
-  },
-): Promise<Verification> {
-  const ranges = merged(await sourceRanges(pool, plan), options.snapshots);
-  const total: Comparison = {
+/** A comparison in several steps: what was found so far, and where it goes on. */
+export interface VerificationProgress extends Verification {
+  /** into how many statements, and so snapshots, S is cut */
+  readonly snapshots: number;
+  /** the next of them; when all are done, T's keys are looked at */
+  readonly next: number;
+  /** the last of T's keys that was looked at; null before the first */
+  readonly after: readonly string[] | null;
+  readonly done: boolean;
+}
+
+export interface VerifyOptions {
+  readonly clock: Clock;
+  readonly signal?: AbortSignal;
+  /** copy differing rows anew through the lanes, and look again */
+  readonly repair: boolean;
+  /** throws what has stopped the lanes: without them nothing is copied anew, and waiting would never end */
+  readonly check?: () => void;
+}
+
+export function beginVerification(snapshots: number): VerificationProgress {
+  const keys = { missing: [], extra: [], different: [] };
+  return {
     missing: 0,
     extra: 0,
     different: 0,
     compared: 0,
-    keys: { missing: [], extra: [], different: [] },
+    keys,
+    repairs: 0,
+    snapshots,
+    next: 0,
+    after: null,
+    done: false,
   };
+}
+
+/**
+ * One step of the comparison: a run of S against T, or a run of T's keys against S. A difference is copied anew through
+ * the lanes and looked at again; keys with pending log rows are left out, because lanes have yet to bring them.
+ */
+export async function verifyNext(
+  pool: Pool,
+  plan: TablePlan,
+  progress: VerificationProgress,
+  options: VerifyOptions,
+): Promise<VerificationProgress> {
+  options.signal?.throwIfAborted();
+  const ranges = merged(await sourceRanges(pool, plan), progress.snapshots);
+  const bounds = ranges[progress.next];
+  if (bounds) {
+    const { found, repairs } = await compareRange(pool, plan, bounds, options);
+    return {
+      ...progress,
+      ...sum(progress, found),
+      repairs: progress.repairs + repairs,
+      next: progress.next + 1,
+    };
+  }
+  const run = await withClient(pool, (client) => compareTarget(client, plan, progress.after, targetRun));
+  const keys = { missing: [], different: [], extra: run.keys };
+  const found = { missing: 0, different: 0, compared: 0, extra: run.extra, keys };
+  return { ...progress, ...sum(progress, found), after: run.next, done: run.next === null };
+}
+
+async function compareRange(
+  pool: Pool,
+  plan: TablePlan,
+  bounds: KeyBounds,
+  options: VerifyOptions,
+): Promise<{ found: Comparison; repairs: number }> {
+  let found = await withClient(pool, (client) => compareSource(client, plan, bounds));
   let repairs = 0;
-  for (const [i, bounds] of ranges.entries()) {
-    let found = await withClient(pool, (client) => compareSource(client, plan, bounds));
-    for (let round = 0; options.repair && round < rounds && found.missing + found.different > 0; round++) {
-      repairs += await withClient(pool, (client) => redirty(client, plan, bounds));
-      while ((await backlog(pool, plan)) > 0) {
-        options.check?.();
-        await options.clock.sleep(20, options.signal);
-      }
-      found = {
-        ...(await withClient(pool, (client) => compareSource(client, plan, bounds))),
-        compared: found.compared,
-      };
+  for (let round = 0; options.repair && round < rounds && found.missing + found.different > 0; round++) {
+    repairs += await withClient(pool, (client) => redirty(client, plan, bounds));
+    while ((await backlog(pool, plan)) > 0) {
+      options.check?.();
+      await options.clock.sleep(20, options.signal);
     }
-    add(total, found);
-    options.onProgress?.((i + 1) / ranges.length / 2);
+    found = {
+      ...(await withClient(pool, (client) => compareSource(client, plan, bounds))),
+      compared: found.compared,
+    };
   }
-  for (let after: string[] | null = null; ; ) {
-    const run: Awaited<ReturnType<typeof compareTarget>> = await withClient(pool, (client) =>
-      compareTarget(client, plan, after, targetRun),
-    );
-    add(total, {
-      missing: 0,
-      different: 0,
-      compared: 0,
-      extra: run.extra,
-      keys: { missing: [], different: [], extra: run.keys },
-    });
-    if (!run.next) break;
-    after = run.next;
-    options.signal?.throwIfAborted();
-  }
-  return { ...total, repairs };
+  return { found, repairs };
+}
+
+/**
+ * Compares every row of T with f(S), both ways, by image.
+ * @param options.snapshots into how many statements the comparison is cut (1: the whole table in one snapshot)
+ */
+export async function verify(
+  pool: Pool,
+  plan: TablePlan,
+  options: VerifyOptions & { readonly snapshots: number },
+): Promise<Verification> {
+  let progress = beginVerification(options.snapshots);
+  while (!progress.done) progress = await verifyNext(pool, plan, progress, options);
+  return verificationOf(progress);
+}
+
+export function verificationOf(progress: VerificationProgress): Verification {
+  const { missing, extra, different, compared, keys, repairs } = progress;
+  return { missing, extra, different, compared, keys, repairs };
 }
 
 export function requireEqual(plan: TablePlan, result: Comparison): void {
@@ -109,12 +152,14 @@ export function requireEqual(plan: TablePlan, result: Comparison): void {
   );
 }
 
-function add(total: Comparison, found: Comparison): void {
-  total.missing += found.missing;
-  total.extra += found.extra;
-  total.different += found.different;
-  total.compared += found.compared;
-  for (const kind of ['missing', 'extra', 'different'] as const) {
-    total.keys[kind].push(...found.keys[kind].slice(0, named - total.keys[kind].length));
-  }
+function sum(total: Comparison, found: Comparison): Comparison {
+  const names = (kind: keyof Comparison['keys']) =>
+    [...total.keys[kind], ...found.keys[kind]].slice(0, named);
+  return {
+    missing: total.missing + found.missing,
+    extra: total.extra + found.extra,
+    different: total.different + found.different,
+    compared: total.compared + found.compared,
+    keys: { missing: names('missing'), extra: names('extra'), different: names('different') },
+  };
 }

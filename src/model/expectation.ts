@@ -8,23 +8,45 @@ export interface Expectation {
   readonly changes: Float64Array;
 }
 
-/** Decayed frequency, scaled to the count of one horizon. @param halfLife index into the spec's access half-lives */
-export function ewmaExpectation(engine: FeatureEngine, now: number, halfLife: number): Expectation {
+/**
+ * Decayed frequency, scaled to the count of one horizon.
+ * @param halfLife index into the spec's access half-lives
+ * @param slots all when absent
+ */
+export function ewmaExpectation(
+  engine: FeatureEngine,
+  now: number,
+  halfLife: number,
+  slots?: ArrayLike<number>,
+): Expectation {
   const { spec } = engine;
   const changeHalfLife = nearestChangeHalfLife(spec, halfLife);
   const factor = (halfLives: readonly number[], index: number) =>
     horizonFactor(spec.horizonSeconds, halfLives[index]! * spec.horizonSeconds, now - engine.startedAt);
   return {
-    accesses: scaled(engine.ewma(now, halfLife), factor(spec.accessHalfLives, halfLife)),
-    changes: scaled(engine.changeEwma(now, changeHalfLife), factor(spec.changeHalfLives, changeHalfLife)),
+    accesses: scaled(engine.ewma(now, halfLife, slots), factor(spec.accessHalfLives, halfLife)),
+    changes: scaled(
+      engine.changeEwma(now, changeHalfLife, slots),
+      factor(spec.changeHalfLives, changeHalfLife),
+    ),
   };
 }
 
+/** Without a model, what was used lately is expected again: the EWMA with a half-life of two horizons. */
+export function recentUse(
+  engine: FeatureEngine,
+  now: number,
+  slots?: ArrayLike<number>,
+): Expectation & { readonly score: Float64Array } {
+  const expected = ewmaExpectation(engine, now, engine.spec.accessHalfLives.indexOf(2), slots);
+  return { ...expected, score: expected.accesses };
+}
+
 /** Long-run frequency, scaled to the count of one horizon. */
-export function lfuExpectation(engine: FeatureEngine, now: number): Expectation {
+export function lfuExpectation(engine: FeatureEngine, now: number, slots?: ArrayLike<number>): Expectation {
   const horizon = engine.spec.horizonSeconds;
   const factor = horizon / Math.max(now - engine.startedAt, horizon / 64);
-  return { accesses: scaled(engine.lfu(), factor), changes: scaled(engine.changeTotals(), factor) };
+  return { accesses: scaled(engine.lfu(slots), factor), changes: scaled(engine.changeTotals(slots), factor) };
 }
 
 /**

@@ -1,7 +1,8 @@
 export { type BackendInfo, loadTensorflow } from './backend.ts';
 export { readEventsFile } from './events-file.ts';
+export { type Expectation, recentUse } from './expectation.ts';
 export { Manifest, StoredManifest } from './manifest.ts';
-export { Predictor, type Scores, type UnknownScore } from './predictor.ts';
+export { Predictor, type Scores, type SlotScores, type UnknownScore } from './predictor.ts';
 export { type Baseline, baselines, type HitOptions, type HitShare, hitShare } from './rankings.ts';
 export { listModels, listVersions, loadModel, saveModel } from './registry.ts';
 export { type PredictorName, predictorNames } from './select.ts';

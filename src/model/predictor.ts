@@ -18,8 +18,11 @@ import { type Breathe, pacer } from './pace.ts';
 import type { PredictorName } from './select.ts';
 
 /** Scores of all keys that the engine has seen; the arrays run parallel. */
-export interface Scores extends Expectation {
+export interface Scores extends SlotScores {
   readonly keys: readonly KeyId[];
+}
+
+export interface SlotScores extends Expectation {
   /**
    * What to rank by: expected reads + changeWeight × expected changes in [now, now + horizon). Non-negative. With
    * changeWeight 1 it is `accesses`, since a change is an access too.
@@ -38,6 +41,8 @@ export class Predictor {
   readonly manifest: Manifest;
   readonly network: Network;
   readonly #tensorflow: Tensorflow;
+  /** a spec whose hash was found to be the model's */
+  #fits: FeatureEngine['spec'] | null = null;
 
   constructor(tensorflow: Tensorflow, network: Network, manifest: Manifest) {
     this.#tensorflow = tensorflow;
@@ -57,21 +62,38 @@ export class Predictor {
     now: number,
     as: PredictorName = this.manifest.predictor,
   ): Promise<Scores> {
-    if (featureSpecHash(engine.spec) !== this.manifest.feature_spec_hash) {
+    const keys = engine.keys().slice();
+    return { keys, ...(await this.#expect(engine, now, as)) };
+  }
+
+  /** The same for some of the engine's slots, in their order. */
+  async scoreSlots(engine: FeatureEngine, now: number, slots: Int32Array): Promise<SlotScores> {
+    return this.#expect(engine, now, this.manifest.predictor, slots);
+  }
+
+  async #expect(
+    engine: FeatureEngine,
+    now: number,
+    as: PredictorName,
+    slots?: Int32Array,
+  ): Promise<SlotScores> {
+    if (engine.spec !== this.#fits && featureSpecHash(engine.spec) !== this.manifest.feature_spec_hash) {
       throw new ForeshadowError('MODEL_REFUSED', 'the model was trained on other features than these', {
         model: this.manifest.feature_spec_hash,
         engine: featureSpecHash(engine.spec),
       });
     }
-    const keys = engine.keys().slice();
+    this.#fits = engine.spec;
     const { half_life, change_weight } = this.manifest;
     const expected =
-      as === 'lfu' ? lfuExpectation(engine, now) : ewmaExpectation(engine, now, half_life.index);
+      as === 'lfu'
+        ? lfuExpectation(engine, now, slots)
+        : ewmaExpectation(engine, now, half_life.index, slots);
     if (as === 'network' || as === 'mix') {
       const share = networkShare[as];
-      await correct(this.#tensorflow, this.network, engine, now, expected, share, pacer());
+      await correct(this.#tensorflow, this.network, engine, now, expected, share, pacer(), slots);
     }
-    return { keys, ...expected, score: worths(expected, change_weight) };
+    return { ...expected, score: worths(expected, change_weight) };
   }
 
   /** What to expect of a row that the log never showed: the mean of such rows over past windows. */
@@ -91,6 +113,7 @@ export const networkShare = { network: 1, mix: 0.5 } as const;
 /**
  * Bends an EWMA expectation by what the network learnt, in place.
  * @param share see {@link networkShare}
+ * @param slots of the engine that `expected` is about; all when absent
  */
 export async function correct(
   tensorflow: Tensorflow,
@@ -100,11 +123,12 @@ export async function correct(
   expected: Expectation,
   share: number,
   breathe: Breathe,
+  slots?: Int32Array,
 ): Promise<void> {
   const { accesses, changes } = expected;
   for (let from = 0; from < accesses.length; from += SCORE_BATCH) {
     const to = Math.min(from + SCORE_BATCH, accesses.length);
-    const features = engine.matrixRange(now, from, to);
+    const features = slots ? engine.matrix(now, slots.subarray(from, to)) : engine.matrixRange(now, from, to);
     await breathe();
     const output = corrections(tensorflow, network, features);
     for (let i = from; i < to; i++) {

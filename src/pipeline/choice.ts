@@ -4,7 +4,7 @@ import { hashUnit } from '../core/rng.ts';
 import type { FeatureEngine } from '../features/engine.ts';
 import type { Migration } from '../migration/status.store.ts';
 import { updateStatus } from '../migration/status.store.ts';
-import { chooseTop, type Predictor } from '../model/index.ts';
+import { chooseTop, type Predictor, recentUse } from '../model/index.ts';
 import { chooseCertainSet } from '../sampler/certain-set.ts';
 import { certifiable, leastRandom } from '../sampler/certifiable.ts';
 import { priorities } from '../sampler/priority.ts';
@@ -44,8 +44,7 @@ export async function signalsNow(
   const { engine, deleted } = observation;
   const frequency = engine.ewma(now, engine.spec.accessHalfLives.length - 1);
   const change = engine.changeEwma(now, engine.spec.changeHalfLives.length - 1);
-  // Without a model, what was used lately is expected again.
-  const predictive = predictor ? (await predictor.score(engine, now)).score : engine.ewma(now, 5);
+  const predictive = predictor ? (await predictor.score(engine, now)).score : recentUse(engine, now).score;
   const keys = engine.keys().slice(0, Math.min(predictive.length, frequency.length));
   if (changeWeight === 0) change.fill(0);
   for (let i = 0; i < keys.length; i++) {
@@ -60,7 +59,9 @@ export async function signalsNow(
 }
 
 export interface Choice {
-  /** seconds since the epoch */
+  /** what the status row knows the choice by; null when nothing was chosen, only looked at */
+  readonly chosenAt: number | null;
+  /** when the signals were taken, seconds since the epoch */
   readonly at: number;
   readonly signals: Signals;
   /** the baselines' choices at that time, for a budget in rows */
@@ -127,15 +128,28 @@ export async function chooseShadow(
   await updateStatus(ctx.pool, migration.id, {
     sampling: { pi0, filled, chosen_at: at, notes } satisfies Sampling,
   });
-  return { at, signals, rivals: rivalsNow(observation, migration, at, N) };
+  return { chosenAt: at, at, signals, rivals: rivalsNow(observation, migration, at) };
+}
+
+/** How things stand now, with nothing chosen: for the order of the copy. */
+export async function lookNow(
+  ctx: Context,
+  migration: Migration,
+  observation: Observation,
+  predictor: Predictor | null,
+): Promise<Choice> {
+  const at = ctx.clock.now();
+  const signals = await signalsNow(observation, predictor, at, migration.definition.predict.changeWeight);
+  return { chosenAt: null, at, signals, rivals: rivalsNow(observation, migration, at) };
 }
 
 /**
  * What each baseline would hold: from the log as it is now, whatever budget it is asked for later. The budget is known
  * only when the shadow's rows are in place, and by then the log has told more than the choice could use.
  */
-function rivalsNow(observation: Observation, migration: Migration, at: number, N: number): Choice['rivals'] {
+export function rivalsNow(observation: Observation, migration: Migration, at: number): Choice['rivals'] {
   const { engine } = observation;
+  const N = Math.max(1, Number(migration.rows_total));
   const { seed } = migration.definition.shadow;
   const keys = engine.keys().slice();
   const scores = {
@@ -182,4 +196,8 @@ export async function heatRanges(ctx: Context, migration: Migration, signals: Si
   );
 }
 
-export const chooseEvery = (migration: Migration) => seconds(migration.definition.predict.every);
+/** Whether the last choice is old enough for another one. */
+export function choiceIsDue(migration: Migration, now: number): boolean {
+  const { chosen_at = Number.NEGATIVE_INFINITY } = migration.sampling as Sampling;
+  return now - chosen_at >= seconds(migration.definition.predict.every);
+}

@@ -1,28 +1,35 @@
 import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
-import { ForeshadowError } from '../core/errors.ts';
-import { featureSpec } from '../features/spec.ts';
 import { type Migration, recordEvent, updateStatus } from '../migration/status.store.ts';
-import { listVersions, loadModel, type Predictor, saveModel, trainModel } from '../model/index.ts';
-import type { Observation } from './observation.ts';
+import { type Predictor, saveModel, trainModel } from '../model/index.ts';
+import { observedSoFar } from './observation.ts';
 
 /** Below this many accesses there is nothing to learn; prediction rests on recent use until then. */
 export const fewestAccesses = 1000;
 
-/** Trains on everything seen so far, saves the model under the migration's name, and takes it into use. */
-export async function learn(
-  ctx: Context,
-  migration: Migration,
-  observation: Observation,
-): Promise<Predictor | null> {
+/** A model is trained anew after this many horizons. */
+const retrainHorizons = 8;
+/** Until there is a first one, whether enough was seen is asked this often, in seconds. */
+const firstTryEvery = 60;
+
+export interface Learnt {
+  readonly version: string;
+  readonly predictor: Predictor;
+}
+
+/** Trains on everything seen so far and saves the model under the migration's name. @returns null when it was too little */
+export async function learn(ctx: Context, migration: Migration): Promise<Learnt | null> {
   const { predict, shadow } = migration.definition;
-  if (observation.accesses.length < fewestAccesses) {
-    const reason = `${observation.accesses.length} accesses seen, ${fewestAccesses} needed to train; the shadow follows recent use and changes`;
-    await updateStatus(ctx.pool, migration.id, { model: { predictor: 'recent use', reason } });
+  await updateStatus(ctx.pool, migration.id, { train_tried_at: new Date(ctx.clock.now() * 1000) });
+  const accesses = await observedSoFar(ctx, migration);
+  if (accesses.length < fewestAccesses) {
+    const reason = `${accesses.length} accesses seen, ${fewestAccesses} needed to train; the shadow follows recent use and changes`;
+    if (!migration.model)
+      await updateStatus(ctx.pool, migration.id, { model: { predictor: 'recent use', reason } });
     return null;
   }
-  const { predictor, engine, manifest } = await trainModel({
-    accesses: observation.accesses.slice(),
+  const { predictor, manifest } = await trainModel({
+    accesses,
     now: ctx.clock.now(),
     horizonSeconds: seconds(predict.horizon),
     budget: shadow.fraction,
@@ -31,32 +38,20 @@ export async function learn(
     changeWeight: predict.changeWeight,
     clock: ctx.clock,
   });
-  // What was observed while training went on must not be missing from the engine that takes over.
-  const known = manifest.training.events;
-  engine.observeAll(
-    observation.accesses.slice(known).filter((access) => access.at >= manifest.training.until),
-  );
-  observation.engine = engine;
   const saved = await saveModel(ctx.config.modelsDir, migration.name, predictor);
   const model = describeModel(migration.name, saved.version, predictor);
   await updateStatus(ctx.pool, migration.id, { model });
   await recordEvent(ctx.pool, migration.id, 'model', { ...model, metrics: manifest.metrics });
-  return predictor;
+  return { version: saved.version, predictor };
 }
 
-/** The newest saved model, after a restart. One that does not fit is said to, and training starts over. */
-export async function recall(ctx: Context, migration: Migration): Promise<Predictor | null> {
-  const versions = await listVersions(ctx.config.modelsDir, migration.name);
-  if (!versions.length) return null;
-  try {
-    const expected = featureSpec(seconds(migration.definition.predict.horizon));
-    return await loadModel(ctx.config.modelsDir, migration.name, undefined, expected);
-  } catch (error) {
-    if (!(error instanceof ForeshadowError) || error.code !== 'MODEL_REFUSED') throw error;
-    ctx.log.warn({ err: error }, 'the saved model is not used; training anew');
-    await recordEvent(ctx.pool, migration.id, 'warning', { message: error.message });
-    return null;
-  }
+/** Whether the last attempt to train is old enough for another one. */
+export function trainingIsDue(migration: Migration, now: number): boolean {
+  const tried = migration.train_tried_at as Date | null;
+  const known = (migration.model as { version?: string } | null)?.version !== undefined;
+  const usual = retrainHorizons * seconds(migration.definition.predict.horizon);
+  const every = known ? usual : Math.min(usual, firstTryEvery);
+  return tried === null || now - tried.getTime() / 1000 >= every;
 }
 
 function describeModel(name: string, version: string, { manifest }: Predictor): Record<string, unknown> {

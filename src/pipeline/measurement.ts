@@ -6,7 +6,7 @@ import type { Context } from '../context.ts';
 import { withClient } from '../db/tx.ts';
 import { type Gate, triggerMigration } from '../migration/gate.ts';
 import { type Migration, updateStatus } from '../migration/status.store.ts';
-import type { Coverage } from '../shadow/coverage.ts';
+import type { Coverage, CoverageReport } from '../shadow/coverage.ts';
 import { shadowCounts } from '../shadow/wanted.queries.ts';
 import { backlog } from '../sync/lane.queries.ts';
 import type { Lanes } from '../sync/lanes.ts';
@@ -24,7 +24,7 @@ export interface Measured {
 export async function measure(
   ctx: Context,
   migration: Migration,
-  lanes: Lanes,
+  lanes: Lanes | null,
   coverage: Coverage | null,
   known: SourceStatistics | null,
 ): Promise<Measured> {
@@ -36,7 +36,7 @@ export async function measure(
     evaluate(client, plan, definition.confidence, { pi0: filled, ...recent }),
   );
   const counts = await shadowCounts(ctx.pool, plan);
-  const lag = await lagNow(ctx, migration, lanes);
+  const lag = lanes ? await lagNow(ctx, migration, lanes) : lagKnown(migration);
   const before = migration.confident_in_a_row as number;
   const inARow = report.holds ? before + 1 : 0;
   const gate = triggerMigration({
@@ -64,23 +64,42 @@ export async function measure(
     change_rate_factor: report.change_rate_factor,
     confidence: report,
     confident_in_a_row: inARow,
-    coverage: coverage?.report() ?? null,
+    ...coverageColumn(coverage),
+    evaluated_at: new Date(ctx.clock.now() * 1000),
     gate,
-    lag,
+    ...(lanes ? { lag } : {}),
     wait_reason: gate.open ? null : (gate.reasons[0] ?? null),
   });
   return { gate, source };
 }
 
+/** A process that has measured nothing yet does not wipe out what another one found. */
+export function coverageColumn(coverage: Coverage | null): { coverage?: CoverageReport } {
+  const report = coverage?.report();
+  return report ? { coverage: report } : {};
+}
+
+export interface Lag {
+  readonly ms_p50: number;
+  readonly ms_p99: number;
+  readonly backlog: number;
+}
+
+/** The lag that the process with the lanes has written down; until it has, changes count as late. */
+function lagKnown(migration: Migration): Lag {
+  return (migration.lag as Lag | null) ?? { ms_p50: unknownLag, ms_p99: unknownLag, backlog: 0 };
+}
+const unknownLag = 60_000;
+
 /** Milliseconds from a change to its refresh, of the latest refreshed rows; and what still waits. */
-export async function lagNow(
-  ctx: Context,
-  migration: Migration,
-  lanes: Lanes,
-): Promise<{ ms_p50: number; ms_p99: number; backlog: number }> {
+export async function lagNow(ctx: Context, migration: Migration, lanes: Lanes): Promise<Lag> {
   const lags = [...lanes.lags].sort((a, b) => a - b);
   const at = (q: number) => (lags.length ? Math.round(quantileSorted(lags, q) * 10_000) / 10 : 0);
   return { ms_p50: at(0.5), ms_p99: at(0.99), backlog: await backlog(ctx.pool, migration.plan) };
 }
 
-export const measureEvery = (migration: Migration) => seconds(migration.definition.confidence.every);
+/** Whether the last evaluation is old enough for another one. */
+export function evaluationIsDue(migration: Migration, now: number): boolean {
+  const last = migration.evaluated_at as Date | null;
+  return last === null || now - last.getTime() / 1000 >= seconds(migration.definition.confidence.every);
+}

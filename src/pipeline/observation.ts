@@ -1,141 +1,75 @@
-import { changeTimes } from '../access/change-times.queries.ts';
-import { type AccessMiner, createAccessMiner, createAccessResolver } from '../access/index.ts';
+import { batchesAfter } from '../access/store.queries.ts';
 import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import type { Access } from '../core/access.ts';
 import type { KeyId } from '../core/key.ts';
-import { parseQualifiedName } from '../db/ident.ts';
+import { codeOf, sqlstate } from '../db/sqlstate.ts';
 import { FeatureEngine } from '../features/engine.ts';
 import { featureSpec } from '../features/spec.ts';
-import { LogFollower, readLog } from '../logs/index.ts';
 import type { Migration } from '../migration/status.store.ts';
 import { type ChangeEvent, changesSince } from '../shadow/wanted.queries.ts';
 
-/** Accesses kept for training; the oldest half goes when it is reached. */
-const keptAccesses = 4_000_000;
 /** Lanes append captured changes late and in no order, so each look begins this many seconds before the last. */
 const overlapSeconds = 10;
 const changesAtOnce = 50_000;
-/** The longest half-life of the change counters; older changes count for nothing. */
-const changeTimesHorizons = 128;
+const batchesAtOnce = 100;
 
 /**
- * What is known about the application's use of the source: the query log, mined and followed, and captured changes.
- * One feature engine takes them all in, for training and for serving.
+ * What is known about the application's use of the source, as live features: the access store, followed, and captured
+ * changes. One feature engine takes them all in. Any number of processes may each have one; all see the same.
  */
 export class Observation {
-  readonly accesses: Access[] = [];
-  engine: FeatureEngine;
+  readonly engine: FeatureEngine;
   /** rows inserted, and rows deleted, as capture saw them */
   readonly inserted = new Map<KeyId, number>();
   readonly deleted = new Set<KeyId>();
+  /** time of the latest access taken in, seconds since the epoch */
+  until = Number.NEGATIVE_INFINITY;
   readonly #ctx: Context;
-  readonly #migration: Migration;
-  readonly #miner: AccessMiner | null;
-  readonly #follower: LogFollower | null;
+  #seq = 0;
   #seenChanges = new Map<string, number>();
   #changesFrom = 0;
 
-  private constructor(
-    ctx: Context,
-    migration: Migration,
-    miner: AccessMiner | null,
-    follower: LogFollower | null,
-  ) {
+  constructor(ctx: Context, migration: Migration) {
     this.#ctx = ctx;
-    this.#migration = migration;
-    this.#miner = miner;
-    this.#follower = follower;
     this.engine = new FeatureEngine(featureSpec(seconds(migration.definition.predict.horizon)));
   }
 
-  /** Reads the whole query log once; {@link Observation.poll} goes on from there. */
-  static async open(ctx: Context, migration: Migration): Promise<Observation> {
-    const path = migration.definition.queryLog?.path;
-    if (!path) {
-      const unlogged = new Observation(ctx, migration, null, null);
-      await unlogged.#readChangeTimes();
-      return unlogged;
-    }
-    const { plan } = migration;
-    const { schema, name } = parseQualifiedName(migration.definition.source);
-    const resolver = await createAccessResolver({
-      schema,
-      table: name,
-      key: plan.sourceKey,
-      columns: plan.sourceColumns.map((column) => column.name),
-    });
-    const database = await ctx.pool.query<{ name: string }>('select current_database() as name');
-    const miner = createAccessMiner(resolver, { database: database.rows[0]?.name ?? '' });
-    const follower = new LogFollower(path, { from: 'start', clock: ctx.clock, maxBytesPerPoll: 2 << 20 });
-    const observation = new Observation(ctx, migration, miner, follower);
-    // Fail now, by name, if the log cannot be read at all; the follower below reads the same bytes.
-    for await (const _ of readLog(path, { chunkBytes: 1 << 16 })) break;
-    while ((await observation.#followLog()) > 0);
-    await observation.#readChangeTimes();
-    return observation;
-  }
-
-  /** What the rows say of themselves (`signals`), for the time before anything else was seen. */
-  async #readChangeTimes(): Promise<void> {
-    const { signals, predict } = this.#migration.definition;
-    const columns = [signals.createdAt, signals.updatedAt].filter((name) => name !== undefined);
-    if (!columns.length) return;
-    const until = this.accesses[0]?.at ?? this.#ctx.clock.now();
-    const since = until - changeTimesHorizons * seconds(predict.horizon);
-    const { pool } = this.#ctx;
-    const changes = await changeTimes(pool, this.#migration.plan, columns, since, until, changesAtOnce);
-    if (!changes.length) return;
-    // The engine takes accesses in time order, so it starts over with these first.
-    this.accesses.unshift(...changes);
-    this.engine = new FeatureEngine(this.engine.spec);
-    this.engine.observeAll(this.accesses);
-  }
-
-  get hasLog(): boolean {
-    return this.#miner !== null;
-  }
-
-  statistics() {
-    return this.#miner?.statistics() ?? null;
-  }
-
   /** Takes in what has happened since the last call. @returns the new accesses, in time order */
-  async poll(): Promise<Access[]> {
-    const before = this.accesses.length;
-    while ((await this.#followLog()) >= changesAtOnce);
-    const mined = this.accesses.slice(before);
-    if (this.#migration.physical) mined.push(...(await this.#followChanges()));
-    if (this.accesses.length > keptAccesses) this.accesses.splice(0, keptAccesses / 2);
-    return mined.sort((a, b) => a.at - b.at);
-  }
-
-  async #followLog(): Promise<number> {
-    if (!this.#follower || !this.#miner) return 0;
-    const bytesBefore = this.#follower.counters.bytes;
-    const accesses = this.#miner.take(await this.#follower.poll());
-    this.#take(accesses);
-    return this.#follower.counters.bytes - bytesBefore;
+  async poll(migration: Migration): Promise<Access[]> {
+    const added: Access[] = [];
+    for (;;) {
+      const batches = await batchesAfter(this.#ctx.pool, migration.id, this.#seq, batchesAtOnce);
+      for (const { seq, accesses } of batches) {
+        this.#take(accesses);
+        for (const access of accesses) added.push(access);
+        this.#seq = seq;
+      }
+      if (batches.length < batchesAtOnce) break;
+    }
+    if (migration.physical && migration.write_to === 'source')
+      for (const access of await this.#followChanges(migration)) added.push(access);
+    return added.sort((a, b) => a.at - b.at);
   }
 
   #take(accesses: readonly Access[]): void {
     for (const access of accesses) {
-      this.accesses.push(access);
       this.engine.observe(access);
+      if (access.at > this.until) this.until = access.at;
     }
   }
 
   /** Without a log, captured changes are all the evidence; with one, they add the rows whose keys the server made. */
-  async #followChanges(): Promise<Access[]> {
-    const events = await changesSince(this.#ctx.pool, this.#migration.plan, this.#changesFrom, changesAtOnce);
+  async #followChanges(migration: Migration): Promise<Access[]> {
+    const events = await capturedSince(this.#ctx, migration, this.#changesFrom);
     const added: Access[] = [];
     for (const event of events) {
       const name = `${event.op}${event.at}${event.id}`;
       if (this.#seenChanges.has(name)) continue;
       this.#seenChanges.set(name, event.at);
       this.#note(event);
-      const unseen = event.op === 'I' && this.engine.slotOf(event.id) === undefined;
-      if (this.#miner === null || unseen) added.push({ key: event.id, op: 'W', at: event.at });
+      const known = this.engine.slotOf(event.id) !== undefined;
+      if (countsAsAccess(migration, event, known)) added.push({ key: event.id, op: 'W', at: event.at });
     }
     this.#take(added);
     const last = events.at(-1)?.at;
@@ -151,5 +85,51 @@ export class Observation {
     else this.deleted.delete(id);
     if (op === 'I') this.inserted.set(id, at);
     else if (op === 'D') this.inserted.delete(id);
+  }
+}
+
+/** Everything that was observed so far and is still kept, for training. */
+export async function observedSoFar(ctx: Context, migration: Migration): Promise<Access[]> {
+  const all: Access[] = [];
+  const known = new Set<KeyId>();
+  for (let seq = 0; ; ) {
+    const batches = await batchesAfter(ctx.pool, migration.id, seq, batchesAtOnce);
+    for (const batch of batches) {
+      for (const access of batch.accesses) {
+        all.push(access);
+        known.add(access.key);
+      }
+      seq = batch.seq;
+    }
+    if (batches.length < batchesAtOnce) break;
+  }
+  if (!migration.physical || migration.write_to === 'target') return all;
+  const seen = new Set<string>();
+  for (let from = 0; ; ) {
+    const events = await capturedSince(ctx, migration, from);
+    for (const event of events) {
+      const name = `${event.op}${event.at}${event.id}`;
+      if (seen.has(name) || !countsAsAccess(migration, event, known.has(event.id))) continue;
+      seen.add(name);
+      known.add(event.id);
+      all.push({ key: event.id, op: 'W', at: event.at });
+    }
+    const last = events.at(-1)?.at ?? 0;
+    if (events.length < changesAtOnce || last === from) break;
+    from = last;
+  }
+  return all;
+}
+
+function countsAsAccess(migration: Migration, event: ChangeEvent, known: boolean): boolean {
+  return migration.definition.queryLog === undefined || (event.op === 'I' && !known);
+}
+
+async function capturedSince(ctx: Context, migration: Migration, from: number): Promise<ChangeEvent[]> {
+  try {
+    return await changesSince(ctx.pool, migration.plan, from, changesAtOnce);
+  } catch (error) {
+    if (codeOf(error) === sqlstate.undefinedTable) return []; // the migration ended meanwhile
+    throw error;
   }
 }

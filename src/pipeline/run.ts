@@ -1,15 +1,13 @@
-import type { SourceStatistics } from '../confidence/source-statistics.ts';
 import type { MigrationFile } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
-import type { KeyId } from '../core/key.ts';
+import { ForeshadowError } from '../core/errors.ts';
 import type { MigrationStatus } from '../core/states.ts';
 import { getMigration, type Migration, updateStatus } from '../migration/status.store.ts';
-import type { Predictor } from '../model/index.ts';
-import type { Coverage, Rival, Selection } from '../shadow/coverage.ts';
+import type { Rival, Selection } from '../shadow/coverage.ts';
 import { countLanes } from '../sync/lane.queries.ts';
 import { Lanes } from '../sync/lanes.ts';
-import type { Choice } from './choice.ts';
-import type { Observation } from './observation.ts';
+import { isLease, type Lease, Leases } from './leases.ts';
+import { Live } from './live.ts';
 
 /** Progress, as it happens. Only the command line and the HTTP service turn it into text. */
 export type PipelineEvent =
@@ -42,31 +40,81 @@ export interface RunOptions {
   readonly takeOver?: boolean;
   /** free bytes on the server's disk, when it cannot be seen from here */
   readonly diskFree?: number;
+  /** stop after this many seconds, at the next safe point */
+  readonly seconds?: number;
+  /** what this process holds in memory about the migration, kept from an earlier run */
+  readonly live?: Live;
+  /** the lease on the migration, when the caller has it already */
+  readonly lease?: Lease;
+  /** hands a task to somebody else instead of doing it here */
+  readonly delegate?: (task: Task) => Promise<void>;
 }
 
-/** What one process holds in memory while it works on a migration. All of it can be rebuilt from the status tables. */
+/** The parts of the work that need no lanes, and so may be done by another process. */
+export const tasks = ['mine', 'train', 'resample', 'evaluate', 'verify'] as const;
+export type Task = (typeof tasks)[number];
+
+/** Another process that has the migration in hand is waited for this long, in ms: it may be ending. */
+const leasePatience = 5000;
+
+/** One stretch of work on a migration by one process. */
 export class Run {
   readonly ctx: Context;
   readonly file: MigrationFile;
   readonly options: RunOptions;
+  readonly live: Live;
   migration: Migration;
   lanes: Lanes | null = null;
-  observation: Observation | null = null;
-  predictor: Predictor | null = null;
-  choice: Choice | null = null;
-  coverage: Coverage | null = null;
-  source: SourceStatistics | null = null;
   copied: { at: number; rows: number }[] = [];
   /** since when the database has not answered, seconds since the epoch */
   lostSince: number | null = null;
-  #admittedUntil = 0;
+  readonly #until: number;
   readonly #due = new Map<string, number>();
+  #leases: Leases | null = null;
+  #lease: Lease | null = null;
 
   constructor(ctx: Context, migration: Migration, options: RunOptions) {
     this.ctx = ctx;
     this.migration = migration;
     this.file = migration.definition;
     this.options = options;
+    this.live = options.live ?? new Live(ctx);
+    this.#until = this.at + (options.seconds ?? Number.POSITIVE_INFINITY);
+  }
+
+  /** The time of this stretch is up. */
+  get over(): boolean {
+    return this.at >= this.#until;
+  }
+
+  /** @throws when the run was aborted, or another process has taken the migration over */
+  check(): void {
+    this.options.signal?.throwIfAborted();
+    this.#lease?.signal.throwIfAborted();
+    this.lanes?.check();
+  }
+
+  /** @throws ForeshadowError ALREADY_RUNNING when another process has the migration in hand, unless `takeOver` */
+  async hold(): Promise<void> {
+    if (this.options.lease) {
+      this.#lease = this.options.lease;
+      return;
+    }
+    this.#leases = new Leases(this.ctx, 'run');
+    for (let waited = 0; ; waited += 200) {
+      const taken = await this.#leases.take(this.migration.id, 'migrate', this.options.takeOver);
+      if (isLease(taken)) {
+        this.#lease = taken;
+        return;
+      }
+      if (waited >= leasePatience) {
+        throw new ForeshadowError(
+          'ALREADY_RUNNING',
+          `migration "${this.migration.name}" is being run by ${taken.holder} (pid ${taken.pid} on the server)`,
+        );
+      }
+      await this.ctx.clock.sleep(200, this.options.signal);
+    }
   }
 
   emit(event: PipelineEvent): void {
@@ -131,32 +179,11 @@ export class Run {
     return lanes;
   }
 
-  /** Follows the application: new accesses go to the features and to the measurement of coverage. */
-  async observe(): Promise<void> {
-    const { observation, coverage } = this;
-    if (!observation) return;
-    const accesses = await observation.poll();
-    if (!coverage) return;
-    let latest = this.#admittedUntil;
-    for (const [key, at] of observation.inserted) {
-      if (at > this.#admittedUntil && this.migration.status !== 'IN_PROGRESS') coverage.admit(key);
-      latest = Math.max(latest, at);
-    }
-    this.#admittedUntil = latest;
-    coverage.observe(accesses);
-  }
-
-  /** Rows inserted since the last choice, which every rival admits. */
-  admittedSince(at: number): Set<KeyId> {
-    const keys = new Set<KeyId>();
-    for (const [key, inserted] of this.observation?.inserted ?? []) if (inserted >= at) keys.add(key);
-    return keys;
-  }
-
   async close(): Promise<void> {
     await this.lanes?.stop();
     this.lanes = null;
-    this.predictor?.dispose();
-    this.predictor = null;
+    await this.#leases?.close();
+    this.#leases = null;
+    if (!this.options.live) this.live.dispose();
   }
 }

@@ -1,22 +1,31 @@
+import { miningState } from '../access/store.queries.ts';
+import { abort as takeBack } from '../migration/abort.ts';
 import { beginShadowing } from '../migration/begin.ts';
 import { cutOverReads } from '../migration/cutover/reads.ts';
 import { cutOverWrites } from '../migration/cutover/writes.ts';
 import { finishTarget, settleTarget } from '../migration/finish-target.ts';
+import { fulfilOrder } from '../migration/orders.ts';
 import { databaseNow, getMigration, moveStatus, updateStatus } from '../migration/status.store.ts';
-import { comparisonSnapshots, requireEqual, verify } from '../migration/verify.ts';
+import {
+  beginVerification,
+  comparisonSnapshots,
+  requireEqual,
+  type VerificationProgress,
+  verificationOf,
+  verifyNext,
+} from '../migration/verify.ts';
 import { Coverage, type Rival, type Selection } from '../shadow/coverage.ts';
 import { forgetChanges, storedMembers } from '../shadow/wanted.queries.ts';
 import { copyProgress } from '../sync/lane.queries.ts';
-import { chooseEvery, chooseShadow, fillRandom, heatRanges } from './choice.ts';
-import { learn, recall } from './learning.ts';
-import { lagNow, measure, measureEvery } from './measurement.ts';
-import { Observation } from './observation.ts';
-import type { Run } from './run.ts';
+import { choiceIsDue, chooseShadow, fillRandom, heatRanges, lookNow, type Sampling } from './choice.ts';
+import { learn, trainingIsDue } from './learning.ts';
+import { coverageColumn, evaluationIsDue, lagNow, measure } from './measurement.ts';
+import type { Run, Task } from './run.ts';
 
+/** How long readers of the overlay have to hear of the route back to the source, in seconds. */
+const abortGrace = 2;
 /** Captured changes older than this many seconds are forgotten. */
 const changesKept = 3600;
-/** A model is trained anew after this many horizons. */
-const retrainHorizons = 8;
 
 /** PLANNED → SHADOWING: capture, overlay, our tables. */
 export async function begin(run: Run): Promise<void> {
@@ -30,83 +39,122 @@ export async function begin(run: Run): Promise<void> {
   run.moved(moved);
 }
 
-/** Logs → accesses → features: once the whole log, then what is appended. */
-export async function observe(run: Run): Promise<void> {
-  if (!run.observation) {
-    run.emit({ type: 'step', step: 'mining the query log', at: run.at });
-    run.observation = await Observation.open(run.ctx, run.migration);
-    run.predictor = await recall(run.ctx, run.migration);
-  }
-  await run.observe();
+/** Does a task here, or hands it over, when it is due. */
+export async function perform(run: Run, task: Task): Promise<void> {
+  if (!isDue(run, task)) return;
+  if (run.options.delegate) return run.options.delegate(task);
+  await taskSteps[task](run);
+  if (task !== 'mine') await run.refresh();
 }
 
-/** Features → model, when there is none yet and from time to time. */
+function isDue(run: Run, task: Task): boolean {
+  const { migration, at } = run;
+  if (task === 'train') return trainingIsDue(migration, at);
+  if (task === 'resample') return choiceIsDue(migration, at);
+  if (task === 'evaluate') return evaluationIsDue(migration, at);
+  return true;
+}
+
+/** Keeps up with the application, for the measured coverage of the frozen shadow; after a restart nothing needs it. */
+export async function follow(run: Run): Promise<void> {
+  if (!run.live.coverage) return;
+  await perform(run, 'mine');
+  await run.live.follow(run.migration);
+}
+
+/** Query log → accesses → access store: to the end of the log. */
+export async function mine(run: Run): Promise<void> {
+  const mining = await run.live.mining(run.migration);
+  for (let first = true; ; first = false) {
+    const { behind } = await mining.step();
+    if (behind === 0 || run.over) break;
+    if (first && run.due('say mining', 10))
+      run.emit({ type: 'step', step: 'mining the query log', at: run.at });
+    run.check();
+  }
+  if (run.due('forget accesses', 60)) await mining.forget();
+}
+
+/** Whether the log has been read to its end once; before that, learning and choosing would rest on its beginning. */
+export async function mined(run: Run): Promise<boolean> {
+  const state = await miningState(run.ctx.pool, run.migration.id);
+  if (!run.file.queryLog || state?.caughtUp) return true;
+  const left = state?.behindBytes;
+  await run.wait(`mining the query log${left ? `: ${Math.ceil(left / 1e6)} MB to go` : ''}`);
+  return false;
+}
+
+/** Accesses → features → model. */
 export async function train(run: Run): Promise<void> {
-  const { observation } = run;
-  if (!observation || !run.due('train', retrainHorizons * observation.engine.spec.horizonSeconds)) return;
   run.emit({ type: 'step', step: 'training', at: run.at });
-  const before = run.predictor;
-  run.predictor = (await learn(run.ctx, run.migration, observation)) ?? before;
-  if (before && run.predictor !== before) before.dispose();
-  await run.refresh();
+  const learnt = await learn(run.ctx, run.migration);
+  if (learnt) run.live.adopt(learnt.version, learnt.predictor);
 }
 
 /** Model → sampler → shadow: which rows, and the orders to the lanes. */
-export async function choose(run: Run): Promise<void> {
-  if (!run.observation || !run.due('choose', chooseEvery(run.migration))) return;
+export async function resample(run: Run): Promise<void> {
+  const { ctx, live } = run;
   run.emit({ type: 'step', step: 'choosing the shadow', at: run.at });
-  run.choice = await chooseShadow(run.ctx, run.migration, run.observation, run.predictor);
-  await run.refresh();
-  await fillRandom(run.ctx, run.migration);
-  await run.refresh();
-  const stored = await storedMembers(run.ctx.pool, run.migration.plan, 'all');
-  const members = new Set(stored.filter((member) => member.state !== 'leaving').map((member) => member.id));
-  const rivals = run.choice.rivals(Math.max(1, members.size));
-  run.coverage = new Coverage(
-    run.choice.at,
-    members.size,
-    new Map<Rival, Selection>([...rivals, ['shadow', members]]),
+  const observation = await live.follow(run.migration);
+  live.choice = await live.withPredictor((predictor) =>
+    chooseShadow(ctx, run.migration, observation, predictor),
   );
-  await forgetChanges(run.ctx.pool, run.migration.plan, run.at - changesKept);
+  await run.refresh();
+  await fillRandom(ctx, run.migration);
+  await run.refresh();
+  await live.measureCoverage(run.migration);
+  await forgetChanges(ctx.pool, run.migration.plan, run.at - changesKept);
 }
 
 /** Shadow → confidence → gate. */
 export async function evaluate(run: Run): Promise<void> {
-  if (!run.lanes || !run.choice || !run.due('measure', measureEvery(run.migration))) return;
-  const { gate, source } = await measure(run.ctx, run.migration, run.lanes, run.coverage, run.source);
-  run.source = source;
+  const { ctx, live } = run;
+  if ((run.migration.sampling as Sampling).chosen_at === undefined) return;
+  await live.follow(run.migration);
+  await live.measureCoverage(run.migration);
+  const { gate, source } = await measure(ctx, run.migration, run.lanes, live.coverage, live.source);
+  live.source = source;
   await run.refresh();
   if (!gate.open) run.emit({ type: 'wait', reason: gate.reasons[0] ?? '', at: run.at });
   const { status } = run.migration;
   if (gate.open && status === 'SHADOWING') {
     run.moved(
-      await moveStatus(run.ctx.pool, run.migration, status, 'READY', {
+      await moveStatus(ctx.pool, run.migration, status, 'READY', {
         ready_at: databaseNow,
         wait_reason: null,
       }),
     );
   } else if (!gate.open && status === 'READY') {
-    run.moved(await moveStatus(run.ctx.pool, run.migration, status, 'SHADOWING', { ready_at: null }));
+    run.moved(await moveStatus(ctx.pool, run.migration, status, 'SHADOWING', { ready_at: null }));
   }
+}
+
+/** Writes down how late the lanes are, for whoever evaluates. */
+export async function watchLag(run: Run): Promise<void> {
+  if (!run.lanes || !run.due('lag', 1)) return;
+  await updateStatus(run.ctx.pool, run.migration.id, {
+    lag: await lagNow(run.ctx, run.migration, run.lanes),
+  });
 }
 
 /** READY → IN_PROGRESS: the route changes, membership freezes, the copy begins where it is hottest. */
 export async function cutOverReadsNow(run: Run): Promise<void> {
-  const { ctx, migration, observation } = run;
+  const { ctx, migration, live } = run;
   const { plan } = migration;
-  if (run.choice) await heatRanges(ctx, migration, run.choice.signals);
+  const observation = await live.follow(migration);
+  live.choice ??= await live.withPredictor((predictor) => lookNow(ctx, migration, observation, predictor));
+  const { choice } = live;
+  await heatRanges(ctx, migration, choice.signals);
   run.moved(await cutOverReads(ctx.pool, migration));
   const members = await storedMembers(ctx.pool, plan, 'all');
   const present = new Set(members.filter((member) => member.state !== 'wanted').map((member) => member.id));
-  if (!run.choice || !observation) return;
-  const { at: chosenAt } = run.choice;
-  const admitted = run.admittedSince(chosenAt);
+  const admitted = live.admittedSince(choice.at);
   const sets = new Map<Rival, Selection>([['shadow', present]]);
-  for (const [name, chosen] of run.choice.rivals(Math.max(1, present.size - admitted.size))) {
+  for (const [name, chosen] of choice.rivals(Math.max(1, present.size - admitted.size))) {
     sets.set(name, { size: present.size, has: (key) => chosen.has(key) || admitted.has(key) });
   }
-  run.coverage = new Coverage(run.at, present.size, sets);
-  run.emit({ type: 'reads-cut-over', at: run.at, chosenAt, budget: present.size, sets });
+  live.coverage = new Coverage(run.at, present.size, sets);
+  run.emit({ type: 'reads-cut-over', at: run.at, chosenAt: choice.at, budget: present.size, sets });
 }
 
 /** Follows the copy. @returns whether every range is done */
@@ -130,7 +178,7 @@ export async function copyRest(run: Run): Promise<boolean> {
       rate,
       eta_s: eta,
       wait_reason: done ? null : waiting,
-      coverage: run.coverage?.report() ?? null,
+      ...coverageColumn(run.live.coverage),
       ...(lag ? { lag } : {}),
     });
     run.emit({ type: 'progress', rows: copied, total, rate, eta_s: eta, at: run.at });
@@ -158,19 +206,25 @@ export async function finishIndexes(run: Run): Promise<void> {
   await updateStatus(run.ctx.pool, run.migration.id, { phase: 'verify', wait_reason: null });
 }
 
-/** Every row of T against f(S), both ways. */
+/** Every row of T against f(S), both ways, from where an earlier stretch has left it. */
 export async function verifyAll(run: Run): Promise<void> {
   const { ctx, migration } = run;
   run.emit({ type: 'step', step: 'verifying', at: run.at });
-  const result = await verify(ctx.pool, migration.plan, {
-    snapshots: comparisonSnapshots(migration),
-    clock: ctx.clock,
-    repair: true,
-    check: () => run.lanes?.check(),
-    ...(run.options.signal ? { signal: run.options.signal } : {}),
-  });
-  await updateStatus(ctx.pool, migration.id, { verification: result });
-  requireEqual(migration.plan, result);
+  const kept = migration.verification_progress as VerificationProgress | null;
+  let progress = kept ?? beginVerification(comparisonSnapshots(migration));
+  while (!progress.done) {
+    if (run.over) return;
+    progress = await verifyNext(ctx.pool, migration.plan, progress, {
+      clock: ctx.clock,
+      repair: true,
+      check: () => run.check(),
+      ...(run.options.signal ? { signal: run.options.signal } : {}),
+    });
+    await updateStatus(ctx.pool, migration.id, { verification_progress: progress });
+  }
+  const verification = verificationOf(progress);
+  await updateStatus(ctx.pool, migration.id, { verification, verification_progress: null });
+  requireEqual(migration.plan, verification);
   await updateStatus(ctx.pool, migration.id, { phase: 'ready' });
 }
 
@@ -186,19 +240,37 @@ export async function cutOverWritesNow(run: Run): Promise<void> {
     maxAttempts: 1000,
     ...(run.options.signal ? { signal: run.options.signal } : {}),
     onWait: async (reason) => {
-      run.lanes?.check();
+      run.check();
       await run.wait(reason);
     },
   });
+  await fulfilOrder(ctx.pool, migration.id, 'cutover-writes');
   run.moved(completed);
 }
 
 /** After the write cutover: guard dropped, carried checks validated. */
 export async function settle(run: Run): Promise<void> {
+  if (run.migration.settled_at) return;
   await settleTarget(run.ctx.pool, run.migration, run.ctx.clock);
+  await updateStatus(run.ctx.pool, run.migration.id, { settled_at: databaseNow });
+}
+
+/** Before the write cutover: everything back as it was. */
+export async function abort(run: Run): Promise<void> {
+  run.moved(await takeBack(run.ctx.pool, run.migration.name, { clock: run.ctx.clock, grace: abortGrace }));
+  await fulfilOrder(run.ctx.pool, run.migration.id, 'abort');
 }
 
 /** An operator's turn: nothing to do but say what is waited for. */
 export async function awaitOperator(run: Run, what: 'reads' | 'writes'): Promise<void> {
   await run.wait(`waiting for the operator: foreshadow cutover ${run.migration.name} --${what}`);
 }
+
+/** What each task does; all may be repeated, and be done by any process. */
+export const taskSteps: Readonly<Record<Task, (run: Run) => Promise<void>>> = {
+  mine,
+  train,
+  resample,
+  evaluate,
+  verify: verifyAll,
+};

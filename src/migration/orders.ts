@@ -1,0 +1,78 @@
+import type { Pool } from 'pg';
+import { ForeshadowError } from '../core/errors.ts';
+import type { Gate } from './gate.ts';
+import { resume } from './resume.ts';
+import { mayAbort, mayFollow } from './states.ts';
+import { getMigration, type Migration, moveStatus, type Order, recordEvent } from './status.store.ts';
+
+export type { Order } from './status.store.ts';
+
+/**
+ * Writes down what an operator asks for; whoever works on the migration does it. May be repeated.
+ * @throws ForeshadowError MIGRATION_UNKNOWN; GATE_SHUT or CONFLICT when the state does not allow it
+ */
+export async function giveOrder(pool: Pool, name: string, order: Order, by: string): Promise<Migration> {
+  const migration = await getMigration(pool, name);
+  requirePossible(migration, order);
+  await pool.query(
+    `update foreshadow.migration_status
+        set orders = jsonb_build_object($2::text, jsonb_build_object('by', $3::text, 'at', clock_timestamp())) || orders,
+            updated_at = clock_timestamp()
+      where id = $1`,
+    [migration.id, order, by],
+  );
+  await recordEvent(pool, migration.id, 'order', { order, by });
+  return getMigration(pool, name);
+}
+
+function requirePossible({ name, status, phase, gate }: Migration & { gate?: unknown }, order: Order): void {
+  if (order === 'abort') {
+    if (mayAbort(status)) return;
+    throw new ForeshadowError('CONFLICT', `migration ${name} is ${status}; it cannot be aborted any more`);
+  }
+  if (order === 'cutover-reads') {
+    if (status === 'READY') return;
+    const reasons = (gate as Gate).reasons.join('; ') || 'nothing holds the gate';
+    throw new ForeshadowError('GATE_SHUT', `migration ${name} is ${status}, not READY: ${reasons}`);
+  }
+  if (status === 'IN_PROGRESS' && phase === 'ready') return;
+  throw new ForeshadowError(
+    'GATE_SHUT',
+    `migration ${name} is ${status}, phase ${phase}; it must be copied and verified first`,
+  );
+}
+
+/** The order is done. */
+export async function fulfilOrder(pool: Pool, id: number, order: Order): Promise<void> {
+  await pool.query('update foreshadow.migration_status set orders = orders - $2::text where id = $1', [
+    id,
+    order,
+  ]);
+}
+
+/**
+ * Stops all work on a migration at the next safe point. The overlay stays exact and capture goes on.
+ * @throws ForeshadowError CONFLICT when there is nothing to pause
+ */
+export async function pauseMigration(pool: Pool, name: string, by: string): Promise<Migration> {
+  const migration = await getMigration(pool, name);
+  if (migration.status === 'PAUSED') return migration;
+  if (!mayFollow(migration.status, 'PAUSED'))
+    throw new ForeshadowError(
+      'CONFLICT',
+      `migration ${name} is ${migration.status}; there is nothing to pause`,
+    );
+  return moveStatus(pool, migration, migration.status, 'PAUSED', {
+    status_before: migration.status,
+    wait_reason: `paused by ${by}; resume to go on`,
+  });
+}
+
+/**
+ * PAUSED or FAILED → the state it came from, if both tables are as they were. A migration that is at work stays so.
+ * @throws ForeshadowError SCHEMA_CHANGED, CAPTURE_BROKEN; CONFLICT when it is over
+ */
+export async function resumeMigration(pool: Pool, name: string): Promise<Migration> {
+  const migration = await getMigration(pool, name);
+  return resume(pool, migration, migration.definition);
+}

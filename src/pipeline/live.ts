@@ -1,0 +1,171 @@
+import type { SourceStatistics } from '../confidence/source-statistics.ts';
+import { seconds } from '../config/migration-file.ts';
+import type { Context } from '../context.ts';
+import type { Access } from '../core/access.ts';
+import { ForeshadowError } from '../core/errors.ts';
+import type { KeyId } from '../core/key.ts';
+import { featureSpec } from '../features/spec.ts';
+import { type Migration, recordEvent } from '../migration/status.store.ts';
+import { listVersions, loadModel, type Predictor } from '../model/index.ts';
+import { Coverage, type Rival, type Selection } from '../shadow/coverage.ts';
+import { storedMembers } from '../shadow/wanted.queries.ts';
+import { type Choice, rivalsNow, type Sampling } from './choice.ts';
+import { Mining } from './mining.ts';
+import { Observation } from './observation.ts';
+
+/**
+ * What one process holds in memory about a migration: live features, the model, and the measurement of coverage. All
+ * of it can be rebuilt from the database, and several pieces of work may share it.
+ */
+export class Live {
+  /** measured since the choice that it was begun with */
+  coverage: Coverage | null = null;
+  source: SourceStatistics | null = null;
+  choice: Choice | null = null;
+  /** told of accesses as they are taken in */
+  onObserved: ((accesses: readonly Access[]) => void) | null = null;
+  readonly #ctx: Context;
+  #mining: Mining | null = null;
+  #observation: Observation | null = null;
+  #model: { readonly version: string | undefined; readonly predictor: Predictor } | null = null;
+  readonly #pinned: boolean;
+  /** versions that could not be loaded are not tried again */
+  #refused: string | null = null;
+  #uses = 0;
+  #retired: Predictor[] = [];
+  #following: Promise<unknown> = Promise.resolve();
+  #measuredSince: number | null = null;
+  #admittedUntil = 0;
+
+  /** @param pinned a model to use whatever the migration goes on to train */
+  constructor(
+    ctx: Context,
+    pinned?: { readonly version: string | undefined; readonly predictor: Predictor },
+  ) {
+    this.#ctx = ctx;
+    this.#pinned = pinned !== undefined;
+    if (pinned) this.#model = pinned;
+  }
+
+  get observation(): Observation | null {
+    return this.#observation;
+  }
+
+  /** version of the model in use; null without one */
+  get modelVersion(): string | null {
+    return this.#model?.version ?? null;
+  }
+
+  /** The query log, to be read by this process. */
+  async mining(migration: Migration): Promise<Mining> {
+    this.#mining ??= await Mining.open(this.#ctx, migration);
+    return this.#mining;
+  }
+
+  /** Reads the query log to its end, and follows. */
+  async catchUp(migration: Migration): Promise<Observation> {
+    const mining = await this.mining(migration);
+    while ((await mining.step()).behind > 0);
+    await mining.step(); // at the end of the log, the rows' own change times come in
+    return this.follow(migration);
+  }
+
+  /** Catches up with the access store, captured changes and the model; one at a time. */
+  follow(migration: Migration): Promise<Observation> {
+    const done = this.#following.then(() => this.#follow(migration));
+    this.#following = done.catch(() => undefined);
+    return done;
+  }
+
+  async #follow(migration: Migration): Promise<Observation> {
+    this.#observation ??= new Observation(this.#ctx, migration);
+    const observation = this.#observation;
+    const accesses = await observation.poll(migration);
+    this.onObserved?.(accesses);
+    await this.#followModel(migration);
+    const { coverage } = this;
+    if (!coverage) return observation;
+    let latest = this.#admittedUntil;
+    for (const [key, at] of observation.inserted) {
+      if (at > this.#admittedUntil && migration.status !== 'IN_PROGRESS') coverage.admit(key);
+      latest = Math.max(latest, at);
+    }
+    this.#admittedUntil = latest;
+    coverage.observe(accesses);
+    return observation;
+  }
+
+  /** Runs `body` with the model in use, which is not disposed of before the end; null without one. */
+  async withPredictor<T>(body: (predictor: Predictor | null) => Promise<T>): Promise<T> {
+    this.#uses += 1;
+    try {
+      return await body(this.#model?.predictor ?? null);
+    } finally {
+      this.#uses -= 1;
+      this.#disposeRetired();
+    }
+  }
+
+  /** Takes a model into use that this process has just trained. */
+  adopt(version: string, predictor: Predictor): void {
+    if (this.#model) this.#retired.push(this.#model.predictor);
+    this.#model = { version, predictor };
+    this.#disposeRetired();
+  }
+
+  /**
+   * Begins to measure coverage, if the shadow was chosen anew since. The rivals choose now, which is never earlier than
+   * the shadow chose, so a late start can only help them.
+   */
+  async measureCoverage(migration: Migration): Promise<void> {
+    const { chosen_at: chosenAt } = migration.sampling as Sampling;
+    if (chosenAt === undefined || chosenAt === this.#measuredSince || !this.#observation) return;
+    this.#measuredSince = chosenAt;
+    const stored = await storedMembers(this.#ctx.pool, migration.plan, 'all');
+    const members = new Set(stored.filter((member) => member.state !== 'leaving').map((member) => member.id));
+    const own = this.choice?.chosenAt === chosenAt ? this.choice : null;
+    const at = own?.at ?? this.#ctx.clock.now();
+    const rivals = (own?.rivals ?? rivalsNow(this.#observation, migration, at))(Math.max(1, members.size));
+    this.coverage = new Coverage(
+      at,
+      members.size,
+      new Map<Rival, Selection>([...rivals, ['shadow', members]]),
+    );
+  }
+
+  /** Rows inserted since the last choice, which every rival admits. */
+  admittedSince(at: number): Set<KeyId> {
+    const keys = new Set<KeyId>();
+    for (const [key, inserted] of this.#observation?.inserted ?? []) if (inserted >= at) keys.add(key);
+    return keys;
+  }
+
+  dispose(): void {
+    if (this.#model) this.#retired.push(this.#model.predictor);
+    this.#model = null;
+    this.#disposeRetired();
+  }
+
+  /** The model that the status row names, or the newest one; one that does not fit is said to, and is not used. */
+  async #followModel(migration: Migration): Promise<void> {
+    const named = (migration.model as { version?: string } | null)?.version;
+    if (this.#pinned || (named === undefined && this.#model)) return;
+    const { modelsDir } = this.#ctx.config;
+    const version = named ?? (await listVersions(modelsDir, migration.name)).at(-1);
+    if (version === undefined || version === this.#model?.version || version === this.#refused) return;
+    try {
+      const expected = featureSpec(seconds(migration.definition.predict.horizon));
+      this.adopt(version, await loadModel(modelsDir, migration.name, version, expected));
+    } catch (error) {
+      if (!(error instanceof ForeshadowError) || error.code !== 'MODEL_REFUSED') throw error;
+      this.#refused = version;
+      this.#ctx.log.warn({ err: error }, 'the saved model is not used; prediction rests on recent use');
+      await recordEvent(this.#ctx.pool, migration.id, 'warning', { message: error.message });
+    }
+  }
+
+  #disposeRetired(): void {
+    if (this.#uses > 0) return;
+    for (const predictor of this.#retired.splice(0)) predictor.dispose();
+  }
+}
