@@ -46,7 +46,12 @@ export async function finishTarget(
  * After the write cutover, when every snapshot from before it is gone: the guard is dropped, and checks that the swap
  * added without looking are validated. May be repeated.
  */
-export async function settleTarget(pool: Pool, migration: Migration, clock: Clock): Promise<void> {
+export async function settleTarget(
+  pool: Pool,
+  migration: Migration,
+  clock: Clock,
+  signal?: AbortSignal,
+): Promise<void> {
   const { schema: finalSchema, name } = finalTable(migration);
   const table = ident(finalSchema, name);
   // Taken after the commit is known: whoever starts later sees the swap.
@@ -54,7 +59,7 @@ export async function settleTarget(pool: Pool, migration: Migration, clock: Cloc
   const instant = after[0]?.at as string;
   // Of nobody is it known here that something else would answer him, so those that queue count too (relation 0: none).
   const older = () => withClient(pool, (client) => olderSnapshots(client, 0, instant));
-  while ((await older()).length) await clock.sleep(200);
+  while ((await older()).length) await clock.sleep(200, signal);
   await briefly(pool, clock, dropGuardSql(migration).join('; '));
   const { rows } = await pool.query<{ name: string }>(
     "select conname as name from pg_constraint where conrelid = $1 and contype = 'c' and not convalidated",

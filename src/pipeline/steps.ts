@@ -251,7 +251,7 @@ export async function cutOverWritesNow(run: Run): Promise<void> {
 /** After the write cutover: guard dropped, carried checks validated. */
 export async function settle(run: Run): Promise<void> {
   if (run.migration.settled_at) return;
-  await settleTarget(run.ctx.pool, run.migration, run.ctx.clock);
+  await settleTarget(run.ctx.pool, run.migration, run.ctx.clock, run.options.signal);
   await updateStatus(run.ctx.pool, run.migration.id, { settled_at: databaseNow });
 }
 
