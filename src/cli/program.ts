@@ -8,12 +8,16 @@ import { doctorCommand } from './doctor.ts';
 import { explainCommand } from './explain.ts';
 import { initCommand } from './init.ts';
 import { describeError, print } from './output.ts';
+import { pauseCommand, resumeCommand } from './pause.ts';
 import { runCommand } from './run.ts';
 import { scoreCommand } from './score.ts';
+import { serveCommand } from './serve.ts';
+import { startCommand } from './start.ts';
 import { statusCommand } from './status.ts';
 import { trainCommand } from './train.ts';
 import { uninstallCommand } from './uninstall.ts';
 import { verifyCommand } from './verify.ts';
+import { workerCommand } from './worker.ts';
 
 /** Builds the whole command line: one file a verb. */
 export function createProgram(): Command {
@@ -35,13 +39,18 @@ export function createProgram(): Command {
     doctorCommand,
     initCommand,
     runCommand,
+    startCommand,
     statusCommand,
     explainCommand,
+    pauseCommand,
+    resumeCommand,
     cutoverCommand,
     verifyCommand,
     abortCommand,
     trainCommand,
     scoreCommand,
+    serveCommand,
+    workerCommand,
     uninstallCommand,
   ]) {
     const command = add(program);

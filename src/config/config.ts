@@ -1,6 +1,7 @@
 import { closest, distance } from 'fastest-levenshtein';
 import { ForeshadowError } from '../core/errors.ts';
 import type { Environment } from './env.ts';
+import { httpVariables } from './http-settings.ts';
 
 export const logLevels = ['silent', 'error', 'warn', 'info', 'debug'] as const;
 export type LogLevel = (typeof logLevels)[number];
@@ -14,7 +15,7 @@ export interface Config {
   readonly logLevel: LogLevel;
 }
 
-const ours = ['FORESHADOW_MODELS', 'FORESHADOW_LOG_LEVEL', 'FORESHADOW_HOST', 'FORESHADOW_PORT'];
+const ours: readonly string[] = ['FORESHADOW_MODELS', 'FORESHADOW_LOG_LEVEL', ...httpVariables];
 
 /**
  * @throws ForeshadowError BAD_CONFIG for an unknown FORESHADOW_ variable (with a suggestion) or a bad value

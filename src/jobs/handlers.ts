@@ -10,7 +10,7 @@ import type { Lives } from './lives.ts';
 import type { Fetched, JobQueue } from './queue.ts';
 
 /** While the log has nothing new, it is looked at this often, in ms. */
-const mineEvery = 200;
+const mineEvery = 150;
 /** The same task is not asked for more often than this, in seconds. */
 const delegateEvery = 0.5;
 

@@ -40,7 +40,7 @@ export function standingJobs(migration: Migration): JobKind[] {
 export function mayRun(migration: Migration, kind: JobKind): boolean {
   const { status, phase } = migration;
   if (kind === 'abort' || kind === 'migrate') return standingJobs(migration).includes(kind);
-  if (kind === 'verify') return status === 'IN_PROGRESS' && phase === 'verify';
+  if (kind === 'verify') return status === 'IN_PROGRESS' && (phase === 'verify' || phase === 'ready');
   if (kind === 'resample' || kind === 'evaluate') return status === 'SHADOWING' || status === 'READY';
   return ['PLANNED', 'SHADOWING', 'READY', 'IN_PROGRESS', 'PAUSED'].includes(status);
 }

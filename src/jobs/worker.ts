@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Context } from '../context.ts';
 import { Leases } from '../pipeline/leases.ts';
 import { type Bench, handle } from './handlers.ts';
@@ -39,6 +40,7 @@ export class JobWorker {
     this.#ctx = ctx;
     this.#queue = queue;
     this.#leases = new Leases(ctx, 'worker');
+    setMaxListeners(0, this.#stop.signal); // each pause and each job listens to it
     this.lives = lives;
   }
 

@@ -18,7 +18,7 @@ import type { Migration } from '../migration/status.store.ts';
 const keptAccesses = 4_000_000;
 const bytesAtOnce = 2 << 20;
 /** A statement that fails later than this after its line was seen counts as executed: longer, and scores show the past. */
-const holdSeconds = 0.5;
+const holdSeconds = 0.3;
 /** The place is stored with every access, and without any at most this often. */
 const idleStoreEvery = 2;
 /** The longest half-life of the change counters; older changes count for nothing. */

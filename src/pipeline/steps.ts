@@ -225,7 +225,7 @@ export async function verifyAll(run: Run): Promise<void> {
   const verification = verificationOf(progress);
   await updateStatus(ctx.pool, migration.id, { verification, verification_progress: null });
   requireEqual(migration.plan, verification);
-  await updateStatus(ctx.pool, migration.id, { phase: 'ready' });
+  if (migration.phase === 'verify') await updateStatus(ctx.pool, migration.id, { phase: 'ready' });
 }
 
 /** IN_PROGRESS → COMPLETED. */

@@ -1,5 +1,6 @@
 import { capture } from './capture.ts';
 import { copy } from './copy.ts';
+import { http } from './http.ts';
 import { overlay } from './overlay.ts';
 import { type BenchReport, withBenchServer } from './server.ts';
 
@@ -8,11 +9,15 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
   copy: (rows) => withBenchServer((server) => copy(server, rows)),
   capture: (rows) => withBenchServer((server) => capture(server, rows)),
   overlay: (rows) => withBenchServer((server) => overlay(server, rows)),
+  http: (rows) => withBenchServer((server) => http(server, rows, { seconds: number('seconds', 300) })),
 };
 
 const args = process.argv.slice(2);
 const names = args.filter((arg) => arg in benches);
-const option = args.find((arg) => arg.startsWith('--rows='))?.slice('--rows='.length);
+function number(name: string, otherwise: number): number {
+  const given = args.find((arg) => arg.startsWith(`--${name}=`));
+  return given ? Number(given.slice(name.length + 3)) : otherwise;
+}
 const unknown = args.filter((arg) => !(arg in benches) && !arg.startsWith('--'));
 if (unknown.length) {
   process.stderr.write(
@@ -21,7 +26,7 @@ if (unknown.length) {
   process.exitCode = 2;
 } else {
   for (const name of names.length ? names : Object.keys(benches)) {
-    const report = await benches[name]!(Number(option ?? 200_000));
+    const report = await benches[name]!(number('rows', 200_000));
     process.stdout.write(`${JSON.stringify({ schema: 1, bench: name, ...report })}\n`);
   }
 }

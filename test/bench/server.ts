@@ -14,6 +14,8 @@ export type BenchReport = Readonly<Record<string, unknown>>;
 export interface BenchServer {
   readonly ctx: Context;
   readonly pool: Pool;
+  /** the server's log; statements are in it for a session that says so */
+  readonly logGlob: string;
 }
 
 /** A server of its own, durable, so that commits cost what they cost. */
@@ -27,7 +29,10 @@ export async function withBenchServer(
   );
   await using ctx = await createContext(config);
   await initSchema(ctx.pool);
-  return { server: postgres.version, ...(await body({ ctx, pool: ctx.pool })) };
+  return {
+    server: postgres.version,
+    ...(await body({ ctx, pool: ctx.pool, logGlob: postgres.logGlob ?? '' })),
+  };
 }
 
 /** `public.bench` with `rows` rows, and empty `public.bench_v2`: int → bigint, cents → numeric, a column out of jsonb. */

@@ -29,13 +29,18 @@ const verbs = [
   'doctor',
   'init',
   'run',
+  'start',
   'status',
+  'pause',
+  'resume',
   'explain',
   'cutover',
   'verify',
   'abort',
   'train',
   'score',
+  'serve',
+  'worker',
   'uninstall',
 ];
 

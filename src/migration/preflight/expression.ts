@@ -1,6 +1,7 @@
 import { loadModule, parseSync } from 'libpg-query';
 import type { ClientBase } from 'pg';
 import { ForeshadowError } from '../../core/errors.ts';
+import { ident } from '../../db/ident.ts';
 import { codeOf } from '../../db/sqlstate.ts';
 
 /** What PostgreSQL itself makes of one user-written expression over a relation. */
@@ -123,12 +124,15 @@ export async function resolveExpression(
 }
 
 /**
- * Rewrites `s.column` into something else, at the places where the parser finds column references.
+ * Rewrites `s.column` and `t.column` into something else, at the places where the parser finds column references.
  * @param sql a canonical expression of {@link resolveExpression}
  */
-export function replaceColumns(sql: string, replacement: (column: string) => string): string {
+export function replaceColumns(
+  sql: string,
+  replacement: (column: string, alias: 's' | 't') => string,
+): string {
   const prefix = 'select ';
-  const places: { start: number; column: string }[] = [];
+  const places: { start: number; alias: 's' | 't'; column: string }[] = [];
   const visit = (node: unknown): void => {
     if (Array.isArray(node)) {
       for (const item of node) visit(item);
@@ -138,18 +142,22 @@ export function replaceColumns(sql: string, replacement: (column: string) => str
     for (const [key, value] of Object.entries(node)) {
       if (key === 'ColumnRef') {
         const { fields, location } = value as { fields: { String?: { sval: string } }[]; location?: number };
-        places.push({ start: location ?? 0, column: fields[1]?.String?.sval ?? '' });
+        const alias = fields[0]?.String?.sval === 't' ? 't' : 's';
+        const column = fields[1]?.String?.sval;
+        if (column !== undefined) places.push({ start: location ?? 0, alias, column });
       } else visit(value);
     }
   };
   visit(parseSync(prefix + sql));
   let bytes = Buffer.from(prefix + sql);
-  for (const { start, column } of places.sort((a, b) => b.start - a.start)) {
+  for (const { start, alias, column } of places.sort((a, b) => b.start - a.start)) {
     const rest = bytes.subarray(start).toString();
-    const length = Buffer.byteLength(/^s\.("(?:[^"]|"")+"|[\p{L}_][\p{L}\p{N}_$]*)/u.exec(rest)?.[0] ?? '');
+    const length = Buffer.byteLength(
+      /^[st]\.("(?:[^"]|"")+"|[\p{L}_][\p{L}\p{N}_$]*)/u.exec(rest)?.[0] ?? '',
+    );
     bytes = Buffer.concat([
       bytes.subarray(0, start),
-      Buffer.from(replacement(column)),
+      Buffer.from(replacement(column, alias)),
       bytes.subarray(start + length),
     ]);
   }
@@ -167,15 +175,42 @@ export async function requireImmutable(
   sql: string,
   relation: string,
 ): Promise<void> {
-  await client.query('savepoint immutable');
-  try {
+  await requireIndexable(client, column, sql, `${relation} as s`, async () => {
     await client.query(`create temp table s (like ${relation})`);
     await client.query(`create index on pg_temp.s (((${sql}) is null))`);
+  });
+}
+
+/** The same for an expression over a target row t, or over a pair of rows s and t: nothing beyond those two is read. */
+export async function requireImmutableOfPair(
+  client: ClientBase,
+  column: string,
+  sql: string,
+  relations: { readonly source: string; readonly target: string },
+): Promise<void> {
+  const { source, target } = relations;
+  await requireIndexable(client, column, sql, `${source} as s cross join ${target} as t`, async () => {
+    await client.query(`create temp table foreshadow_pair (s ${source}, t ${target})`);
+    const ofPair = replaceColumns(sql, (name, alias) => `(${alias}).${ident(name)}`);
+    await client.query(`create index on pg_temp.foreshadow_pair (((${ofPair}) is null))`);
+  });
+}
+
+async function requireIndexable(
+  client: ClientBase,
+  column: string,
+  sql: string,
+  from: string,
+  createIndex: () => Promise<void>,
+): Promise<void> {
+  await client.query('savepoint immutable');
+  try {
+    await createIndex();
   } catch (error) {
     await client.query('rollback to savepoint immutable');
     const code = codeOf(error);
     if (code === '42P17') {
-      const culprit = await firstMutable(client, sql, relation);
+      const culprit = await firstMutable(client, sql, from);
       const what = culprit
         ? `${culprit.name} is ${culprit.volatility}`
         : 'a cast in it depends on session settings';
@@ -202,10 +237,10 @@ export async function requireImmutable(
 async function firstMutable(
   client: ClientBase,
   sql: string,
-  relation: string,
+  from: string,
 ): Promise<{ name: string; volatility: string } | null> {
   await client.query('savepoint mutable');
-  await client.query(`create temp view foreshadow_mutable as select (${sql}) as c from ${relation} as s`);
+  await client.query(`create temp view foreshadow_mutable as select (${sql}) as c from ${from}`);
   const { rows } = await client.query<{ name: string; volatility: string }>(
     // A cast through text shows the type it makes, not the one it takes: where that one's input function is immutable,
     // the other type's output function is to blame, and the cast is named for want of anything better.

@@ -5,7 +5,13 @@ import type { MappedColumn } from '../../core/plan.ts';
 import type { CatalogColumn, CatalogTable } from '../../db/catalog.ts';
 import { ident } from '../../db/ident.ts';
 import { codeOf } from '../../db/sqlstate.ts';
-import { fromOne, type ResolvedExpression, requireImmutable, resolveExpression } from './expression.ts';
+import {
+  fromOne,
+  type ResolvedExpression,
+  requireImmutable,
+  requireImmutableOfPair,
+  resolveExpression,
+} from './expression.ts';
 
 /** Types between which PostgreSQL converts without being asked, and without loss that a user must know of. */
 async function convertsByItself(
@@ -159,7 +165,12 @@ async function requireAssignable(
   await client.query('rollback to savepoint assignable');
 }
 
-/** The back map and the invariants, parsed by PostgreSQL too. */
+const relationsOf = (source: CatalogTable, target: CatalogTable) => ({
+  source: ident(source.schema, source.name),
+  target: ident(target.schema, target.name),
+});
+
+/** The back map, parsed and found immutable by PostgreSQL too. */
 export async function resolveBackMap(
   client: ClientBase,
   file: MigrationFile,
@@ -182,7 +193,9 @@ export async function resolveBackMap(
         sql: fromOne(relation, 't'),
         oid: target.oid,
       });
-      back.push({ column, expression: `(${resolved.sql})::${of.type}` });
+      const expression = `(${resolved.sql})::${of.type}`;
+      await requireImmutableOfPair(client, column, expression, relationsOf(source, target));
+      back.push({ column, expression });
     } catch (error) {
       if (!(error instanceof ForeshadowError)) throw error;
       errors.push(error);
@@ -206,6 +219,7 @@ export async function resolveInvariants(
       const resolved = await resolveExpression(client, `invariant ${name}`, text, { sql, oid: source.oid });
       if (resolved.typeOid !== 16)
         throw new ForeshadowError('MAP_INVALID', `invariant "${name}" is not a boolean`);
+      await requireImmutableOfPair(client, `invariant ${name}`, resolved.sql, relationsOf(source, target));
       invariants.push({ name, sql: resolved.sql });
     } catch (error) {
       if (!(error instanceof ForeshadowError)) throw error;

@@ -1,0 +1,77 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Static } from 'typebox';
+import { giveOrder, pauseMigration, resumeMigration } from '../../migration/orders.ts';
+import type { Migration } from '../../migration/status.store.ts';
+import type { Backend } from '../backend.ts';
+import { type Changing, changing } from '../changing.ts';
+import { answer, location, MigrationParams, problems } from '../schemas/common.ts';
+import { CutoverRequest } from '../schemas/migration.ts';
+import { requireNoBody } from '../validator.ts';
+import { sendJob } from './jobs.ts';
+import { describe, pathOf } from './migrations.ts';
+
+type Named = { Params: { name: string } };
+
+/** What an operator does to a migration. Each is written down durably before the answer, and done by the job runner. */
+export function actionRoutes(app: FastifyInstance, backend: Backend, claim: Changing): void {
+  const { ctx } = backend;
+  const by = (request: FastifyRequest) => request.actor?.name ?? 'nobody';
+  const schema = (summary: string) => ({
+    tags: ['migrations'],
+    summary,
+    params: MigrationParams,
+    ...claim.headers,
+    response: { 202: answer('Migration', 'Written down; it is done soon.', location), ...problems },
+  });
+  const accepted = async (reply: FastifyReply, migration: Migration) => {
+    reply.code(202).header('location', pathOf(migration.name));
+    return describe(backend, migration);
+  };
+
+  app.post<Named & { Body: Static<typeof CutoverRequest> }>(
+    '/api/v1/migrations/:name/cutover',
+    {
+      ...changing(claim),
+      schema: { ...schema('Cut reads or writes over to the target'), body: CutoverRequest },
+    },
+    async (request, reply) => {
+      const order = `cutover-${request.body.what}` as const;
+      return accepted(reply, await giveOrder(ctx.pool, request.params.name, order, by(request)));
+    },
+  );
+
+  const simple: Record<string, { summary: string; act: (name: string, by: string) => Promise<Migration> }> = {
+    pause: {
+      summary: 'Stop all work at the next safe point',
+      act: (name, who) => pauseMigration(ctx.pool, name, who),
+    },
+    resume: {
+      summary: 'Go on after a pause or a failure',
+      act: (name) => resumeMigration(ctx.pool, name),
+    },
+    abort: {
+      summary: 'Give up and put everything back as it was',
+      act: (name, who) => giveOrder(ctx.pool, name, 'abort', who),
+    },
+  };
+  for (const [action, { summary, act }] of Object.entries(simple)) {
+    app.post<Named>(
+      `/api/v1/migrations/:name/${action}`,
+      { ...changing(claim), schema: schema(summary), preValidation: requireNoBody },
+      async (request, reply) => accepted(reply, await act(request.params.name, by(request))),
+    );
+  }
+
+  app.post<Named>(
+    '/api/v1/migrations/:name/verify',
+    {
+      ...changing(claim),
+      preValidation: requireNoBody,
+      schema: {
+        ...schema('Compare every row of the target with the source'),
+        response: { 202: answer('Job', 'Queued.', location), ...problems },
+      },
+    },
+    (request, reply) => sendJob(backend, reply, 'verify', request.params.name),
+  );
+}

@@ -1,0 +1,126 @@
+import Type, { type Static } from 'typebox';
+import { migrationStatuses } from '../../core/states.ts';
+import type { StatusDocument } from '../../migration/status.ts';
+import { closed, nullable, timestamp } from './common.ts';
+
+const count = Type.Number({ minimum: 0 });
+const number = Type.Number();
+const open = Type.Record(Type.String(), Type.Unknown());
+const status = Type.Enum([...migrationStatuses]);
+const defects = Type.Object({ found: count, checked: count, upper_bound: number }, closed);
+const keys = Type.Array(Type.String());
+
+/** Mirrors migration/status.ts: the same document from the command line and over HTTP. */
+export const Status = Type.Object(
+  {
+    schema: Type.Literal(1),
+    name: Type.String(),
+    status,
+    status_before: nullable(status),
+    phase: Type.Enum(['none', 'copy', 'index', 'verify', 'ready']),
+    read_from: Type.Enum(['source', 'overlay', 'target']),
+    write_to: Type.Enum(['source', 'target']),
+    shadow_table_status: Type.Object(
+      {
+        completeness: nullable(number),
+        accuracy: nullable(number),
+        rows: count,
+        wanted: count,
+        strata: Type.Record(Type.String(), count),
+      },
+      closed,
+    ),
+    migration_confidence_level: nullable(number),
+    confidence: nullable(
+      Type.Object(
+        {
+          level: number,
+          lower: number,
+          upper: number,
+          threshold: number,
+          similarity_score: number,
+          change_rate_factor: number,
+          effective_sample_size: number,
+          fields: Type.Array(
+            Type.Object(
+              {
+                name: Type.String(),
+                kind: Type.Enum(['number', 'time', 'boolean', 'enum', 'category', 'text']),
+                similarity: number,
+                lower: number,
+                noise: number,
+                weight: number,
+                checked: Type.Enum(['raw', 'back', 'invariant', 'unchecked']),
+              },
+              closed,
+            ),
+          ),
+          defects: Type.Object({ sync: defects, map: defects }, closed),
+          notes: Type.Array(Type.String()),
+        },
+        closed,
+      ),
+    ),
+    coverage: nullable(
+      Type.Object(
+        {
+          window_s: number,
+          reads: count,
+          hit_share: number,
+          random: number,
+          lfu: number,
+          lru: number,
+          ewma: number,
+          oracle: number,
+        },
+        closed,
+      ),
+    ),
+    gate: Type.Object({ open: Type.Boolean(), reasons: Type.Array(Type.String()) }, closed),
+    rows: Type.Object({ total: count, migrated: count }, closed),
+    rate: nullable(Type.Number({ description: 'Rows a second.' })),
+    eta_s: nullable(number),
+    lag: nullable(Type.Object({ ms_p50: number, ms_p99: number, backlog: count }, closed)),
+    wait_reason: nullable(Type.String({ description: 'What is waited for, in a sentence.' })),
+    locks: Type.Array(
+      Type.Object(
+        {
+          kind: Type.Enum(['capture', 'cutover-writers', 'cutover-readers', 'abort']),
+          wait_ms: number,
+          hold_ms: number,
+          attempts: count,
+          at: timestamp,
+        },
+        closed,
+      ),
+    ),
+    model: nullable(open),
+    verification: nullable(
+      Type.Object(
+        {
+          missing: count,
+          extra: count,
+          different: count,
+          compared: count,
+          keys: Type.Object({ missing: keys, extra: keys, different: keys }, closed),
+          repairs: count,
+        },
+        closed,
+      ),
+    ),
+    error: nullable(
+      Type.Object({ code: Type.String(), message: Type.String(), hint: Type.String() }, closed),
+    ),
+    epoch: count,
+    updated_at: timestamp,
+  },
+  {
+    ...closed,
+    $id: 'Status',
+    description: 'Where a migration stands. Unknown figures are null, never made up.',
+  },
+);
+
+/** No field is missing here, and none is here only. */
+type Same<A, B> = [A, B] extends [B, A] ? true : never;
+export const statusFieldsMatch: Same<keyof StatusDocument, keyof Static<typeof Status>> = true;
