@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -11,7 +12,12 @@ const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 interface Served {
   readonly child: ChildProcess;
   /** the one document on stdout */
-  readonly started: Promise<{ url: string; docs: string; database_url: string | null }>;
+  readonly started: Promise<{
+    url: string;
+    docs: string;
+    database_url: string | null;
+    migration_file: string | null;
+  }>;
   readonly ended: Promise<number | null>;
   stderr(): string;
 }
@@ -136,18 +142,30 @@ describe('serve', () => {
     expect(await first.ended).toBe(0);
   }, 60_000);
 
-  test('brings a throw-away database when none is named, and says so', async () => {
+  test('without a database: a live shop on a throw-away one, its orders migrated and scored', async () => {
     const served = serve({});
-    const { url, database_url } = await served.started;
-    expect(served.stderr()).toMatch(
-      /a throw-away database, gone when this ends; set DATABASE_URL for your own/,
-    );
-    expect(served.stderr()).toContain(database_url as string);
-    expect((await fetch(`${url}/health/ready`)).status).toBe(200);
+    const { url, migration_file: path } = await served.started;
+    const json = async (route: string, body?: string) => {
+      const post = { method: 'POST', headers: { 'content-type': 'application/json' }, body: body as string };
+      const response = await fetch(`${url}/api/v1/${route}`, body === undefined ? {} : post);
+      return { status: response.status, body: (await response.json()) as Record<string, never> };
+    };
+    expect((await json('migrations', await readFile(path as string, 'utf8'))).status).toBe(202);
+    await expect
+      .poll(async () => (await json('migrations/orders-v2/status')).body.status, {
+        timeout: 120_000,
+        interval: 300,
+      })
+      .toBe('COMPLETED');
+    const { body: status } = await json('migrations/orders-v2/status');
+    expect(status.verification).toMatchObject({ missing: 0, extra: 0, different: 0 });
+    const asked = JSON.stringify({ migration: 'orders-v2', keys: [['1'], ['no such order']] });
+    const { body: answer } = await json('scores', asked);
+    expect(answer.scores).toMatchObject([{ key: ['1'] }, { key: ['no such order'], known: false }]);
     served.child.kill('SIGTERM');
     expect(await served.ended).toBe(0);
     expect(served.stderr()).not.toMatch(/"level":(50|60)/);
-  }, 60_000);
+  }, 180_000);
 });
 
 async function connections({ pool, name }: TestDatabase): Promise<unknown[]> {

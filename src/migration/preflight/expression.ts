@@ -175,37 +175,57 @@ export async function requireImmutable(
   sql: string,
   relation: string,
 ): Promise<void> {
-  await requireIndexable(client, column, sql, `${relation} as s`, async () => {
+  await requireAccepted(client, column, sql, `${relation} as s`, async () => {
     await client.query(`create temp table s (like ${relation})`);
     await client.query(`create index on pg_temp.s (((${sql}) is null))`);
   });
 }
 
-/** The same for an expression over a target row t, or over a pair of rows s and t: nothing beyond those two is read. */
-export async function requireImmutableOfPair(
+/**
+ * Stable functions that only make text or documents of their arguments depend on the session's settings, which are ours.
+ * Other stable ones may read whatever they like: tables, settings, files.
+ */
+const harmlessStable = `p.provolatile = 's' and p.pronamespace = 'pg_catalog'::regnamespace and p.proname !~
+  '(_to_xml|_to_xmlschema|_to_xml_and_xmlschema)$|^(pg_|has_|txid_|inet_|current|session|lastval|currval|row_security|to_reg|ts_|now$)'`;
+
+/**
+ * An expression over a target row t, or over a pair of rows s and t, that looks at nothing but those rows and changes
+ * nothing. It is only compared, not stored, so what depends on the session's settings will do.
+ * @throws ForeshadowError MAP_INVALID, MAP_NOT_IMMUTABLE naming the function
+ */
+export async function requireOfRows(
   client: ClientBase,
   column: string,
   sql: string,
   relations: { readonly source: string; readonly target: string },
 ): Promise<void> {
   const { source, target } = relations;
-  await requireIndexable(client, column, sql, `${source} as s cross join ${target} as t`, async () => {
+  const from = `${source} as s cross join ${target} as t`;
+  await requireAccepted(client, column, sql, from, async () => {
     await client.query(`create temp table foreshadow_pair (s ${source}, t ${target})`);
     const ofPair = replaceColumns(sql, (name, alias) => `(${alias}).${ident(name)}`);
-    await client.query(`create index on pg_temp.foreshadow_pair (((${ofPair}) is null))`);
+    // a check takes no subquery, aggregate or set; of volatility it asks nothing
+    await client.query(`alter table pg_temp.foreshadow_pair add check (((${ofPair}) is null) is not null)`);
   });
+  const culprit = await firstMutable(client, sql, from, harmlessStable);
+  if (!culprit || culprit.rank > 2) return;
+  throw new ForeshadowError(
+    'MAP_NOT_IMMUTABLE',
+    `map of "${column}" may look beyond its row: ${culprit.name} is ${culprit.volatility} (in ${sql})`,
+    { column, expression: sql, function: culprit.name },
+  );
 }
 
-async function requireIndexable(
+async function requireAccepted(
   client: ClientBase,
   column: string,
   sql: string,
   from: string,
-  createIndex: () => Promise<void>,
+  define: () => Promise<void>,
 ): Promise<void> {
   await client.query('savepoint immutable');
   try {
-    await createIndex();
+    await define();
   } catch (error) {
     await client.query('rollback to savepoint immutable');
     const code = codeOf(error);
@@ -222,7 +242,7 @@ async function requireIndexable(
       });
     }
     if (code?.startsWith('42') || code?.startsWith('0A')) {
-      const reason = (error as Error).message.replace(/ in index expressions?/, '');
+      const reason = (error as Error).message.replace(/ in (index expressions?|check constraints?)/, '');
       throw new ForeshadowError('MAP_INVALID', `map of "${column}" (${sql}): ${reason}`, {
         column,
         expression: sql,
@@ -238,10 +258,11 @@ async function firstMutable(
   client: ClientBase,
   sql: string,
   from: string,
-): Promise<{ name: string; volatility: string } | null> {
+  harmless = 'false',
+): Promise<{ name: string; volatility: string; rank: number } | null> {
   await client.query('savepoint mutable');
   await client.query(`create temp view foreshadow_mutable as select (${sql}) as c from ${from}`);
-  const { rows } = await client.query<{ name: string; volatility: string }>(
+  const { rows } = await client.query<{ name: string; volatility: string; rank: number }>(
     // A cast through text shows the type it makes, not the one it takes: where that one's input function is immutable,
     // the other type's output function is to blame, and the cast is named for want of anything better.
     `with tree as (select ev_action::text as action from pg_rewrite where ev_class = 'pg_temp.foreshadow_mutable'::regclass),
@@ -249,7 +270,7 @@ async function firstMutable(
        select 1, p.oid::regprocedure::text, case p.provolatile when 's' then 'stable' else 'volatile' end
          from tree, regexp_matches(action, ':(?:funcid|opfuncid) (\\d+)', 'g') m
          join pg_proc p on p.oid = m[1]::oid
-        where p.provolatile <> 'i'
+        where p.provolatile <> 'i' and not (${harmless})
        union all
        select 2, 'current_date or its like', 'stable' from tree where action like '%{SQLVALUEFUNCTION%'
        union all
@@ -257,7 +278,7 @@ async function firstMutable(
          from tree, regexp_matches(action, '\\{COERCEVIAIO .*?:resulttype (\\d+) ', 'g') m
          join pg_type t on t.oid = m[1]::oid
          join pg_proc p on p.oid = t.typinput)
-     select name, volatility from culprit order by rank limit 1`,
+     select name, volatility, rank from culprit order by rank limit 1`,
   );
   await client.query('rollback to savepoint mutable');
   return rows[0] ?? null;

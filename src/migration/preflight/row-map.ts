@@ -9,7 +9,7 @@ import {
   fromOne,
   type ResolvedExpression,
   requireImmutable,
-  requireImmutableOfPair,
+  requireOfRows,
   resolveExpression,
 } from './expression.ts';
 
@@ -170,7 +170,7 @@ const relationsOf = (source: CatalogTable, target: CatalogTable) => ({
   target: ident(target.schema, target.name),
 });
 
-/** The back map, parsed and found immutable by PostgreSQL too. */
+/** The back map, parsed by PostgreSQL and found to look at one row only. */
 export async function resolveBackMap(
   client: ClientBase,
   file: MigrationFile,
@@ -194,7 +194,7 @@ export async function resolveBackMap(
         oid: target.oid,
       });
       const expression = `(${resolved.sql})::${of.type}`;
-      await requireImmutableOfPair(client, column, expression, relationsOf(source, target));
+      await requireOfRows(client, column, expression, relationsOf(source, target));
       back.push({ column, expression });
     } catch (error) {
       if (!(error instanceof ForeshadowError)) throw error;
@@ -204,7 +204,7 @@ export async function resolveBackMap(
   return { back, errors };
 }
 
-/** The invariants, SQL booleans over a source row s and its target row t. */
+/** The invariants, SQL booleans over a source row s and its target row t, and nothing else. */
 export async function resolveInvariants(
   client: ClientBase,
   file: MigrationFile,
@@ -219,7 +219,7 @@ export async function resolveInvariants(
       const resolved = await resolveExpression(client, `invariant ${name}`, text, { sql, oid: source.oid });
       if (resolved.typeOid !== 16)
         throw new ForeshadowError('MAP_INVALID', `invariant "${name}" is not a boolean`);
-      await requireImmutableOfPair(client, `invariant ${name}`, resolved.sql, relationsOf(source, target));
+      await requireOfRows(client, `invariant ${name}`, resolved.sql, relationsOf(source, target));
       invariants.push({ name, sql: resolved.sql });
     } catch (error) {
       if (!(error instanceof ForeshadowError)) throw error;
