@@ -1,0 +1,30 @@
+import { applicationSteps } from './application.ts';
+import { wrong } from './invariants.ts';
+import { laneSteps } from './lanes.ts';
+import { migrationSteps } from './migration.ts';
+import type { Rules } from './rules.ts';
+import type { Model } from './search.ts';
+import { decode, encode, initialState } from './state.ts';
+import { renameAlike } from './symmetry.ts';
+import type { Take } from './words.ts';
+
+/** The protocol, or what is left of it, as states and steps. */
+export function modelOf(rules: Rules, symmetry = rules.without === null): Model {
+  return {
+    initial: [encode(initialState(rules))],
+    wrong: (text) => wrong(rules, decode(rules, text)),
+    steps(text, take) {
+      const state = decode(rules, text);
+      if (state.refused) return;
+      const step: Take = (what, change) => {
+        const next = decode(rules, text);
+        change(next);
+        if (symmetry) renameAlike(next);
+        take(what, encode(next));
+      };
+      applicationSteps(rules, state, step);
+      laneSteps(rules, state, step);
+      migrationSteps(rules, state, step);
+    },
+  };
+}
