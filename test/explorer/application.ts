@@ -1,7 +1,18 @@
 import { mayLockToRead, mayLockToWrite } from './locks.ts';
 import type { Operation, Rules } from './rules.ts';
-import { after, changeTo, keys, noRow, type Row, type Snapshot, type State, type Transaction, untouched, writtenBy } from './state.ts';
-import { type Take, keyName, rowName } from './words.ts';
+import {
+  after,
+  changeTo,
+  keys,
+  noRow,
+  type Row,
+  type Snapshot,
+  type State,
+  type Transaction,
+  untouched,
+  writtenBy,
+} from './state.ts';
+import { keyName, rowName, type Take } from './words.ts';
 
 /** The rows that a transaction sees by the name of S: committed ones, and its own changes. */
 function seenBy(state: State, t: Transaction): [Row, Row] {
@@ -114,22 +125,19 @@ function operationSteps(rules: Rules, state: State, i: number, take: Take): void
         (next.transactions[i] as Transaction).queued = 1;
       });
     }
-    if (t.queued && rules.savepoints) {
-      take(`${me} loses patience (lock_timeout) and goes back to a savepoint`, (next) => {
-        const own = next.transactions[i] as Transaction;
-        own.queued = 0;
-        own.operations = rules.transactions[i] as number;
-      });
+    if (t.queued && rules.savepoints === 'after lock_timeout') {
+      take(`${me} waits no longer (lock_timeout) and goes back to a savepoint`, (next) =>
+        backToSavepoint(rules, next, i),
+      );
     }
     return;
   }
   if (t.snapshot.beforeSwap && state.swapped && state.guard) {
-    take(`${me} wants to write s, and the guard answers 40001`, (next) => {
-      if (rules.savepoints) {
-        const own = next.transactions[i] as Transaction;
-        own.queued = 0;
-        own.operations = rules.transactions[i] as number;
-      } else (next.transactions[i] as Transaction).phase = 2;
+    const survives = rules.savepoints === 'after 40001';
+    const ending = survives ? ', and it goes back to a savepoint' : '';
+    take(`${me} wants to write s, and the guard answers 40001${ending}`, (next) => {
+      if (survives) backToSavepoint(rules, next, i);
+      else (next.transactions[i] as Transaction).phase = 2;
     });
     return;
   }
@@ -160,6 +168,13 @@ function operationSteps(rules: Rules, state: State, i: number, take: Take): void
   }
 }
 
+/** It will not write any more, but may read by the snapshot that it still has. */
+function backToSavepoint(rules: Rules, next: State, i: number): void {
+  const own = next.transactions[i] as Transaction;
+  own.queued = 0;
+  own.operations = rules.transactions[i] as number;
+}
+
 /** The number of its log rows, drawn when the first is written: later ones may commit earlier. */
 function drawNumber(next: State, t: Transaction): void {
   t.number ||= 1 + Math.max(...next.transactions.map((other) => other.number));
@@ -188,7 +203,18 @@ function endSteps(state: State, i: number, take: Take): void {
 
 /** A session that only reads. Before it has looked at S it holds no lock, so nobody waits for it to end. */
 function readerSteps(rules: Rules, state: State, take: Take): void {
-  const who = rules.reader === 'repeatable read' ? 'a reader in REPEATABLE READ' : 'a statement that will read s in a stable function';
-  if (state.reader.held) take(`${who} ends`, (next) => dropSnapshot(next.reader));
-  else if (!state.swapped) take(`${who} takes its snapshot`, (next) => takeSnapshot(next, next.reader));
+  const who =
+    rules.reader === 'stable function'
+      ? 'a statement that is to read s in a STABLE function'
+      : 'a reader in REPEATABLE READ';
+  if (!state.reader.held) {
+    if (!state.swapped) take(`${who} takes its snapshot`, (next) => takeSnapshot(next, next.reader));
+    return;
+  }
+  take(`${who} ends`, (next) => dropSnapshot(next.reader));
+  if (rules.reader === 'imported snapshot' && state.reader.beforeDrain) {
+    take('a transaction that began just now imports the snapshot of the reader, which ends', (next) => {
+      next.reader.beforeDrain = 0; // by its own start, which is what the cutover goes by
+    });
+  }
 }

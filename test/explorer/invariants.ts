@@ -55,7 +55,8 @@ function targetIsWrong(rules: Rules, state: State): string | null {
     if (state.swapped) return `after the swap ${values}`;
     if (pendingLog(rules, state, key)) continue;
     if (target !== noRow) return `${values}, and no log row is pending`;
-    if (state.passed[laneOf(rules, key)]) return `${values}, its cursor has passed, and no log row is pending`;
+    if (state.passed[laneOf(rules, key)])
+      return `${values}, its cursor has passed, and no log row is pending`;
   }
   return null;
 }
@@ -65,6 +66,8 @@ function readsStaleRows(state: State): string | null {
   if (!state.swapped) return null;
   const stale = 'would read stale rows by the name of S: by its snapshot T is not f(S)';
   if (state.reader.held && state.reader.behind) return `the reader ${stale}`;
-  const i = state.transactions.findIndex((t) => t.phase === 1 && !t.queued && t.snapshot.held && t.snapshot.behind);
+  const i = state.transactions.findIndex(
+    (t) => t.phase === 1 && !t.queued && t.snapshot.held && t.snapshot.behind,
+  );
   return i < 0 ? null : `transaction ${i + 1} ${stale}`;
 }

@@ -1,6 +1,22 @@
 import { cutoverHoldsLanes, mayLockToRead } from './locks.ts';
 import type { Rules } from './rules.ts';
-import { after, changeTo, IN_PROGRESS, keys, lanes, modes, noRow, type Pair, SHADOWING, STOPPED, type Session, type State, session, UNIQUE, untouched } from './state.ts';
+import {
+  after,
+  changeTo,
+  IN_PROGRESS,
+  keys,
+  lanes,
+  modes,
+  noRow,
+  type Pair,
+  type Session,
+  SHADOWING,
+  STOPPED,
+  type State,
+  session,
+  UNIQUE,
+  untouched,
+} from './state.ts';
 import { keyName, rowsName, type Take } from './words.ts';
 
 /** Where a lane's session is in its transaction. From `refreshed` on it holds the lane's row and locks on S and T. */
@@ -95,12 +111,15 @@ function workerSteps(rules: Rules, state: State, me: Worker, take: Take): void {
 }
 
 const looksFirst = (rules: Rules) =>
-  rules.without === 'lane mode read outside the fencing select' || rules.without === 'lanes in REPEATABLE READ';
+  rules.without === 'lane mode read outside the fencing select' ||
+  rules.without === 'lanes in REPEATABLE READ';
 
 /** What a lane must not do: find something out before it has locked its row. */
 function lookStep(rules: Rules, state: State, me: Worker, take: Take): void {
   const inSnapshot = rules.without === 'lanes in REPEATABLE READ';
-  const what = inSnapshot ? 'begins, and takes the snapshot of its transaction' : `reads its mode, ${modes[state.mode]}`;
+  const what = inSnapshot
+    ? 'begins, and takes the snapshot of its transaction'
+    : `reads its mode, ${modes[state.mode]}`;
   take(`${me.name} ${what}`, (next) => {
     const own = sessionOf(next, me);
     own.phase = at.looked;
@@ -122,7 +141,8 @@ function mayFence(rules: Rules, state: State, me: Worker): boolean {
 
 /** Without a fence only locks on rows are left: a statement waits for whoever has changed the T row that it changes. */
 const mustWait = (state: State, me: Worker, key: number) =>
-  besideOf(state, me).writes[key] !== untouched && (state.source[key] !== noRow || state.target[key] !== noRow);
+  besideOf(state, me).writes[key] !== untouched &&
+  (state.source[key] !== noRow || state.target[key] !== noRow);
 
 /** One statement: takes log rows by identity, and makes T agree with S for their keys, by one snapshot. */
 function refreshSteps(rules: Rules, state: State, me: Worker, take: Take): void {
@@ -144,26 +164,33 @@ function refreshSteps(rules: Rules, state: State, me: Worker, take: Take): void 
     if (log[key] && besideOf(state, me).consumed[key]) return;
     if (log[key] && mustWait(state, me, key)) return;
   }
-  const isDone = mode !== IN_PROGRESS || state.passed[me.lane] || rules.without === 'client-side copy beside the applier';
+  const isDone =
+    mode !== IN_PROGRESS || state.passed[me.lane] || rules.without === 'client-side copy beside the applier';
   const nothingToDo = !log[0] && !log[1] && isDone && !(mode === SHADOWING && rules.sampling);
   if (nothingToDo && !inSnapshot) return;
-  for (const consumed of batches(log)) {
+  for (const consumed of rules.without === 'cursor instead of delete by identity' ? [log] : batches(log)) {
     const dirty = mine.filter((key) => consumed[key]);
     const source = inSnapshot ? looked.seen : state.source;
-    const fresh = mode === SHADOWING && dirty.some((key) => state.target[key] === noRow && source[key] !== noRow);
+    const fresh =
+      mode === SHADOWING && dirty.some((key) => state.target[key] === noRow && source[key] !== noRow);
     for (const admits of fresh && rules.sampling ? [false, true] : [false]) {
-      const words = dirty.length ? `takes log rows of ${dirty.map(keyName).join(' and ')}` : 'finds no log rows';
-      take(`${me.name} ${words}${fresh ? (admits ? ', and admits the new row' : ', which is no member') : ''}`, (next) => {
-        const own = sessionOf(next, me);
-        own.phase = at.refreshed;
-        own.mode = mode;
-        own.consumed = [...consumed];
-        for (const key of dirty) {
-          const isMember = state.target[key] !== noRow || admits;
-          if (mode === UNIQUE) own.writes[key] = changeTo(noRow);
-          else if (mode === IN_PROGRESS || isMember) refreshKey(rules, own, key, source[key] as number);
-        }
-      });
+      const words = dirty.length
+        ? `takes log rows of ${dirty.map(keyName).join(' and ')}`
+        : 'finds no log rows';
+      take(
+        `${me.name} ${words}${fresh ? (admits ? ', and admits the new row' : ', which is no member') : ''}`,
+        (next) => {
+          const own = sessionOf(next, me);
+          own.phase = at.refreshed;
+          own.mode = mode;
+          own.consumed = [...consumed];
+          for (const key of dirty) {
+            const isMember = state.target[key] !== noRow || admits;
+            if (mode === UNIQUE) own.writes[key] = changeTo(noRow);
+            else if (mode === IN_PROGRESS || isMember) refreshKey(rules, own, key, source[key] as number);
+          }
+        },
+      );
     }
   }
 }
@@ -171,14 +198,16 @@ function refreshSteps(rules: Rules, state: State, me: Worker, take: Take): void 
 function refreshKey(rules: Rules, own: Session, key: number, row: number): void {
   own.writes[key] = changeTo(row);
   // both keys begin with the same column, and the other row goes too
-  if (rules.without === 'first column of a composite key only' && row === noRow) own.writes[1 - key] = changeTo(noRow);
+  if (rules.without === 'first column of a composite key only' && row === noRow)
+    own.writes[1 - key] = changeTo(noRow);
 }
 
 /** All log rows, or, as a batch has a limit, any one of them. */
 function batches(log: Pair): Pair[] {
   const single: Pair[] = [];
   for (const key of keys)
-    for (let bit = 1; bit <= log[key]; bit <<= 1) if (log[key] & bit) single.push(key === 0 ? [bit, 0] : [0, bit]);
+    for (let bit = 1; bit <= log[key]; bit <<= 1)
+      if (log[key] & bit) single.push(key === 0 ? [bit, 0] : [0, bit]);
   return single.length > 1 ? [log, ...single] : [log];
 }
 
@@ -189,15 +218,18 @@ function chunkStep(rules: Rules, state: State, me: Worker, take: Take): void {
   const mine = keysOf(rules, me.lane, IN_PROGRESS);
   if (mine.some((key) => mustWait(state, me, key))) return;
   const source = rules.without === 'lanes in REPEATABLE READ' ? sessionOf(state, me).seen : state.source;
-  take(`${me.name} copies its chunk: S is ${rowsName(mine.length > 1 ? source : keys.map((key) => (mine.includes(key) ? (source[key] as number) : noRow)))}`, (next) => {
-    const own = sessionOf(next, me);
-    own.phase = at.worked;
-    own.moved = 1;
-    for (const key of mine) {
-      if (after(own.writes[key], next.target[key]) === noRow && source[key] !== noRow)
-        own.writes[key] = changeTo(source[key] as number);
-    }
-  });
+  take(
+    `${me.name} copies its chunk: S is ${rowsName(mine.length > 1 ? source : keys.map((key) => (mine.includes(key) ? (source[key] as number) : noRow)))}`,
+    (next) => {
+      const own = sessionOf(next, me);
+      own.phase = at.worked;
+      own.moved = 1;
+      for (const key of mine) {
+        if (after(own.writes[key], next.target[key]) === noRow && source[key] !== noRow)
+          own.writes[key] = changeTo(source[key] as number);
+      }
+    },
+  );
 }
 
 /** The sampler's orders: any row may be wanted, and any member may be told to leave. */
@@ -219,10 +251,15 @@ function samplingSteps(rules: Rules, state: State, me: Worker, take: Take): void
 /** The second half of a refresh where T has unique values: f(S) comes in at a later snapshot; dirty owners step aside. */
 function uniqueSteps(rules: Rules, state: State, me: Worker, take: Take): void {
   const own = sessionOf(state, me);
-  if (own.phase === at.worked) return commitStep(rules, state, me, take);
+  if (own.phase === at.worked) {
+    commitStep(rules, state, me, take);
+    return;
+  }
   const inT = (key: number) => after(own.writes[key], state.target[key]);
   if (own.phase === at.collided) {
-    const dirty = keys.filter((key) => pendingLog(rules, state, key) & ~(own.consumed[key] as number) && inT(key) !== noRow);
+    const dirty = keys.filter(
+      (key) => pendingLog(rules, state, key) & ~(own.consumed[key] as number) && inT(key) !== noRow,
+    );
     if (!dirty.length || rules.without === 'unique swap without the dirty-owner rule') {
       take(`${me.name} stops the migration: UNIQUE_VIOLATED`, (next) => {
         next.refused = 1;
@@ -237,20 +274,32 @@ function uniqueSteps(rules: Rules, state: State, me: Worker, take: Take): void {
     return;
   }
   const taken = keys.filter((key) => own.consumed[key] && state.source[key] !== noRow);
-  const collides = taken.some((key) => inT(1 - key) === state.source[key] && !(own.consumed[1 - key]));
-  take(`${me.name} inserts f(S) for ${taken.map(keyName).join(' and ') || 'no key'}${collides ? ', and collides (23505)' : ''}`, (next) => {
-    const session = sessionOf(next, me);
-    session.phase = collides ? at.collided : at.worked;
-    if (!collides) for (const key of taken) session.writes[key] = changeTo(next.source[key] as number);
-  });
+  const collides = taken.some((key) => inT(1 - key) === state.source[key] && !own.consumed[1 - key]);
+  take(
+    `${me.name} inserts f(S) for ${taken.map(keyName).join(' and ') || 'no key'}${collides ? ', and collides (23505)' : ''}`,
+    (next) => {
+      const session = sessionOf(next, me);
+      session.phase = collides ? at.collided : at.worked;
+      if (!collides) for (const key of taken) session.writes[key] = changeTo(next.source[key] as number);
+    },
+  );
 }
 
 function commitStep(rules: Rules, state: State, me: Worker, take: Take): void {
   const { consumed, writes, moved } = sessionOf(state, me);
-  if (!consumed[0] && !consumed[1] && !writes[0] && !writes[1] && !moved && rules.without !== 'lanes in REPEATABLE READ') return;
+  if (
+    !consumed[0] &&
+    !consumed[1] &&
+    !writes[0] &&
+    !writes[1] &&
+    !moved &&
+    rules.without !== 'lanes in REPEATABLE READ'
+  )
+    return;
   take(`${me.name} commits`, (next) => {
     for (const key of keys) {
-      if (rules.without === 'cursor instead of delete by identity') moveCursor(rules, next, key, consumed[key] as number);
+      if (rules.without === 'cursor instead of delete by identity')
+        moveCursor(rules, next, key, consumed[key] as number);
       else next.log[key] &= ~(consumed[key] as number);
       next.target[key] = after(writes[key], next.target[key]);
     }

@@ -10,7 +10,7 @@ export function migrationSteps(rules: Rules, state: State, take: Take): void {
   if (state.swapped) settleStep(state, take);
   else {
     if (rules.cutover.includes('eased')) easedSteps(rules, state, take);
-    if (rules.cutover.includes('brief')) briefSteps(rules, state, take);
+    if (rules.cutover.includes('brief') && mayStopBriefly(rules)) briefSteps(rules, state, take);
     if (state.cutover !== cutover.none)
       take('the attempt at the cutover is given up', (next) => {
         next.cutover = cutover.none;
@@ -30,11 +30,13 @@ function modeSteps(rules: Rules, state: State, take: Take): void {
   take(`lanes change their mode to ${modes[mode]}`, (next) => {
     next.mode = mode;
     next.modeChanges += 1;
-    if (mode === SHADOWING && rules.without !== 'cursors kept when going back to SHADOWING') next.passed = [0, 0];
+    if (mode === SHADOWING && rules.without !== 'cursors kept when going back to SHADOWING')
+      next.passed = [0, 0];
   });
 }
 
-const isCopied = (rules: Rules, state: State) => lanes.every((lane) => lane >= rules.lanes || state.passed[lane]);
+const isCopied = (rules: Rules, state: State) =>
+  lanes.every((lane) => lane >= rules.lanes || state.passed[lane]);
 const logIsEmpty = (rules: Rules, state: State) => keys.every((key) => !pendingLog(rules, state, key));
 
 function easedSteps(rules: Rules, state: State, take: Take): void {
@@ -64,16 +66,28 @@ function easedSteps(rules: Rules, state: State, take: Take): void {
   if (!someoneHasRead(state) && !someLaneWorks(state))
     advance(cutover.stopping, cutover.locked, 'locks everybody out (ACCESS EXCLUSIVE)');
   if (inSnapshot ? state.sawEmpty : logIsEmpty(rules, state))
-    advance(cutover.locked, cutover.none, 'finds the log still empty, swaps and commits', (next) => swap(rules, next));
+    advance(cutover.locked, cutover.none, 'finds the log still empty, swaps and commits', (next) =>
+      swap(rules, next),
+    );
 }
 
 /** Snapshots from before the drain, but for writers that queue for S: the guard will answer those. */
 const olderSnapshots = (state: State) =>
   state.reader.beforeDrain || state.transactions.some((t) => t.snapshot.beforeDrain && !t.queued);
 
+/** `cutover.isolation`: all of the application must be declared to use READ COMMITTED. */
+const mayStopBriefly = (rules: Rules) =>
+  rules.without === 'drain inside the cutover transaction' ||
+  (rules.isolation === 'read committed' && ['none', 'stable function'].includes(rules.reader));
+
 /** Everybody is held at once, and the cutover's own session drains the log and swaps in one transaction. */
 function briefSteps(rules: Rules, state: State, take: Take): void {
-  if (state.cutover === cutover.none && state.mode !== SHADOWING && isCopied(rules, state) && !someLaneWorks(state)) {
+  if (
+    state.cutover === cutover.none &&
+    state.mode !== SHADOWING &&
+    isCopied(rules, state) &&
+    !someLaneWorks(state)
+  ) {
     take('cutover: stops the lanes', (next) => {
       next.cutover = cutover.briefStopping;
     });

@@ -32,9 +32,9 @@ export interface Rules {
   readonly isolation: 'read committed' | 'repeatable read' | 'either';
   /** transactions may read S before they write it, and keep that lock */
   readonly reads: boolean;
-  /** transactions go on after an error, from a savepoint, with the snapshot they had */
-  readonly savepoints: boolean;
-  readonly reader: 'none' | 'repeatable read' | 'stable function';
+  /** transactions go on after this error, from a savepoint, with the snapshot they had */
+  readonly savepoints: 'none' | 'after 40001' | 'after lock_timeout';
+  readonly reader: 'none' | 'repeatable read' | 'stable function' | 'imported snapshot';
   /** T is a full copy at the beginning */
   readonly copied: boolean;
   readonly mode: 'SHADOWING' | 'IN_PROGRESS' | 'UNIQUE';
@@ -59,7 +59,7 @@ const plain: Rules = {
   operations: ['write', 'delete', 'change key'],
   isolation: 'read committed',
   reads: false,
-  savepoints: false,
+  savepoints: 'none',
   reader: 'none',
   copied: false,
   mode: 'IN_PROGRESS',

@@ -185,9 +185,7 @@ function passTransaction(t: Transaction, pass: Pass): void {
   t.phase = pass(t.phase);
   t.number = pass(t.number);
   if (t.phase !== 1) return;
-  const bits = pass(
-    t.repeatableRead | (t.reads << 1) | (t.queued << 2) | (t.logged << 3) | (t.changed << 5),
-  );
+  const bits = pass(t.repeatableRead | (t.reads << 1) | (t.queued << 2) | (t.logged << 3) | (t.changed << 5));
   t.repeatableRead = bits & 1;
   t.reads = (bits >> 1) & 1;
   t.queued = (bits >> 2) & 1;
@@ -206,9 +204,7 @@ function passState(s: State, pass: Pass): void {
   s.cutover = pass(s.cutover);
   s.zombiesMade = pass(s.zombiesMade);
   s.modeChanges = pass(s.modeChanges);
-  const bits = pass(
-    s.sawEmpty | (s.swapped << 1) | (s.guard << 2) | (s.refused << 3) | (s.slippedBy << 4),
-  );
+  const bits = pass(s.sawEmpty | (s.swapped << 1) | (s.guard << 2) | (s.refused << 3) | (s.slippedBy << 4));
   s.sawEmpty = bits & 1;
   s.swapped = (bits >> 1) & 1;
   s.guard = (bits >> 2) & 1;

@@ -1,4 +1,4 @@
-import { noRow, type Pair, type Session, type State, writtenBy } from './state.ts';
+import { noRow, type Pair, type Row, type State, writtenBy } from './state.ts';
 
 /**
  * Values that nobody will write any more are alike, and so are transactions that are over: states that differ only in
@@ -10,42 +10,72 @@ export function renameAlike(state: State): void {
   renameLogRows(state);
 }
 
-const sessionsOf = (state: State): Session[] => [...state.holders, ...state.zombies];
+/** Gives rows that are alike their names in order of appearance; other rows keep theirs. */
+class Names {
+  readonly #free: Row[];
+  /** by row: whether it may be renamed, and its new name */
+  readonly #alike: boolean[] = [];
+  readonly #names: Row[] = [];
+
+  constructor(alike: readonly Row[]) {
+    this.#free = [...alike];
+    for (const row of alike) this.#alike[row] = true;
+  }
+
+  of(row: Row): Row {
+    if (row === noRow || !this.#alike[row]) return row;
+    this.#names[row] ||= this.#free.shift() as Row;
+    return this.#names[row] as Row;
+  }
+
+  /** @param shift 1 where the pair holds changes, which are rows + 1 */
+  rename(pair: Pair, shift = 0): void {
+    if (pair[0] > shift) pair[0] = this.of(pair[0] - shift) + shift;
+    if (pair[1] > shift) pair[1] = this.of(pair[1] - shift) + shift;
+  }
+}
 
 function renameRows(state: State): void {
-  const names = [1, 2];
-  for (const [i, t] of state.transactions.entries()) if (t.phase === 2) names.push(writtenBy(i));
-  const free = [...names];
-  const renamed = new Map<number, number>();
-  const rename = (row: number) => {
-    if (row === noRow || !names.includes(row)) return row;
-    if (!renamed.has(row)) renamed.set(row, free.shift() as number);
-    return renamed.get(row) as number;
-  };
-  const renameBoth = (pair: Pair, shift: number) => {
-    if (pair[0] > shift) pair[0] = rename(pair[0] - shift) + shift;
-    if (pair[1] > shift) pair[1] = rename(pair[1] - shift) + shift;
-  };
-  for (const rows of [state.source, state.target, state.truth]) renameBoth(rows, 0);
-  for (const t of state.transactions) renameBoth(t.pending, 1);
-  for (const session of sessionsOf(state)) renameBoth(session.writes, 1);
+  const alike: Row[] = [1, 2];
+  for (let i = 0; i < state.transactions.length; i++)
+    if (state.transactions[i]?.phase === 2) alike.push(writtenBy(i));
+  const names = new Names(alike);
+  names.rename(state.source);
+  names.rename(state.target);
+  names.rename(state.truth);
+  for (const t of state.transactions) names.rename(t.pending, 1);
+  for (const session of state.holders) names.rename(session.writes, 1);
+  for (const session of state.zombies) names.rename(session.writes, 1);
 }
 
 function renameLogRows(state: State): void {
   const over: number[] = [];
-  for (const [i, t] of state.transactions.entries()) if (t.phase === 2) over.push(i);
+  for (let i = 0; i < state.transactions.length; i++) if (state.transactions[i]?.phase === 2) over.push(i);
   if (over.length < 2) return;
-  const bits = [state.log, ...sessionsOf(state).map((session) => session.consumed)];
-  // one number for each transaction: where it has log rows, and who has taken them
-  const columnOf = (i: number) =>
-    bits.reduce((sum, pair) => sum * 4 + ((pair[0] >> i) & 1) * 2 + ((pair[1] >> i) & 1), 0);
-  const columns = over.map(columnOf).sort((one, other) => other - one);
-  for (const [place, i] of over.entries()) {
-    let column = columns[place] as number;
-    for (const pair of [...bits].reverse()) {
-      pair[0] = (pair[0] & ~(1 << i)) | (((column >> 1) & 1) << i);
-      pair[1] = (pair[1] & ~(1 << i)) | ((column & 1) << i);
-      column >>= 2;
-    }
+  const bits: Pair[] = [state.log];
+  for (const session of state.holders) bits.push(session.consumed);
+  for (const session of state.zombies) bits.push(session.consumed);
+  const columns: number[] = [];
+  for (const i of over) columns.push(column(bits, i));
+  columns.sort(descending);
+  for (let place = 0; place < over.length; place++)
+    setColumn(bits, over[place] as number, columns[place] as number);
+}
+
+const descending = (one: number, other: number) => other - one;
+
+/** Where transaction i has log rows, and who has taken them, as one number. */
+function column(bits: readonly Pair[], i: number): number {
+  let sum = 0;
+  for (const pair of bits) sum = sum * 4 + ((pair[0] >> i) & 1) * 2 + ((pair[1] >> i) & 1);
+  return sum;
+}
+
+function setColumn(bits: readonly Pair[], i: number, value: number): void {
+  let rest = value;
+  for (let place = bits.length - 1; place >= 0; place--, rest >>= 2) {
+    const pair = bits[place] as Pair;
+    pair[0] = (pair[0] & ~(1 << i)) | (((rest >> 1) & 1) << i);
+    pair[1] = (pair[1] & ~(1 << i)) | ((rest & 1) << i);
   }
 }
