@@ -6,14 +6,19 @@ import { type Exploration, explore } from './search.ts';
 export interface Finding extends Exploration {
   readonly name: string;
   readonly about: string;
+  /** states after the swap: without any, nothing has been said of it */
+  readonly swapped: number;
 }
 
 export function find(rules: Rules): Finding {
-  return { name: rules.name, about: rules.about, ...explore(modelOf(rules)) };
+  let swapped = 0;
+  const model = modelOf(rules, { onState: (state) => void (swapped += state.swapped) });
+  const exploration = explore(model);
+  return { name: rules.name, about: rules.about, swapped, ...exploration };
 }
 
-const figures = ({ states, transitions, seconds }: Finding) =>
-  `${states.toLocaleString('en')} states, ${transitions.toLocaleString('en')} steps, ${seconds.toFixed(1)} s`;
+const figures = ({ states, swapped, transitions, seconds }: Finding) =>
+  `${states.toLocaleString('en')} states (${swapped.toLocaleString('en')} after the swap), ${transitions.toLocaleString('en')} steps, ${seconds.toFixed(1)} s`;
 
 export function sayFinding(finding: Finding): string {
   const { name, about, violation } = finding;

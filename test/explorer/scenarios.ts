@@ -13,14 +13,13 @@ export const protocol: readonly Rules[] = [
   ),
   rules(
     'everything at once',
-    'from shadowing to the swap, with both isolation levels, a reader, and lanes that die or sleep',
+    'from shadowing to the swap, in both isolation levels; a reader, lanes that die',
     {
       transactions: [1, 1],
       isolation: 'either',
       mode: 'SHADOWING',
       modeChanges: 1,
       sampling: true,
-      zombies: 1,
       reader: 'repeatable read',
       cutover: ['eased'],
     },
@@ -36,14 +35,18 @@ export const protocol: readonly Rules[] = [
       cutover: ['eased'],
     },
   ),
-  rules('membership', 'shadowing: rows are admitted and evicted; read cutover, back, and again', {
-    transactions: [1, 1],
-    mode: 'SHADOWING',
-    modeChanges: 3,
-    sampling: true,
-    zombies: 1,
-    cutover: ['eased'],
-  }),
+  rules(
+    'membership',
+    'shadowing: rows are admitted and evicted; read cutover, back, and again; lanes sleep and are taken over',
+    {
+      transactions: [1, 1],
+      mode: 'SHADOWING',
+      modeChanges: 3,
+      sampling: true,
+      zombies: 1,
+      cutover: ['eased'],
+    },
+  ),
   rules(
     'read, then write',
     'transactions keep their read lock while they queue for the write; gentle cutover and brief stop',
@@ -163,6 +166,16 @@ export const mutants: readonly Rules[] = [
 
 /** Larger settings of the same, minutes each. */
 export const deep: readonly Rules[] = [
+  rules('everything at once, zombies', 'lanes die, sleep and are taken over', {
+    transactions: [1, 1],
+    isolation: 'either',
+    mode: 'SHADOWING',
+    modeChanges: 1,
+    sampling: true,
+    zombies: 1,
+    reader: 'repeatable read',
+    cutover: ['eased'],
+  }),
   rules('everything, three transactions, zombies', 'all of READ COMMITTED', {
     transactions: [1, 1, 1],
     mode: 'SHADOWING',
