@@ -10,6 +10,8 @@ export function renameAlike(state: State): void {
   renameLogRows(state);
 }
 
+const sessionsOf = (state: State) => [...state.holders, ...state.zombies];
+
 /** Gives rows that are alike their names in order of appearance; other rows keep theirs. */
 class Names {
   readonly #free: Row[];
@@ -44,8 +46,10 @@ function renameRows(state: State): void {
   names.rename(state.target);
   names.rename(state.truth);
   for (const t of state.transactions) names.rename(t.pending, 1);
-  for (const session of state.holders) names.rename(session.writes, 1);
-  for (const session of state.zombies) names.rename(session.writes, 1);
+  for (const session of sessionsOf(state)) {
+    names.rename(session.writes, 1);
+    names.rename(session.seen);
+  }
 }
 
 function renameLogRows(state: State): void {
@@ -53,8 +57,7 @@ function renameLogRows(state: State): void {
   for (let i = 0; i < state.transactions.length; i++) if (state.transactions[i]?.phase === 2) over.push(i);
   if (over.length < 2) return;
   const bits: Pair[] = [state.log];
-  for (const session of state.holders) bits.push(session.consumed);
-  for (const session of state.zombies) bits.push(session.consumed);
+  for (const session of sessionsOf(state)) bits.push(session.consumed, session.seenLog);
   const columns: number[] = [];
   for (const i of over) columns.push(column(bits, i));
   columns.sort(descending);

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { modelOf } from '../explorer/model.ts';
 import { find, sayFinding } from '../explorer/report.ts';
-import { mutations } from '../explorer/rules.ts';
+import { mutations, rules } from '../explorer/rules.ts';
 import { limits, mutants, protocol } from '../explorer/scenarios.ts';
 import { explore } from '../explorer/search.ts';
 
@@ -39,6 +40,27 @@ describe('each mutant goes wrong, and nothing but its mutation is to blame', () 
     expect(violation?.steps.length).toBeLessThanOrEqual(13);
     const control = find({ ...rules, without: null });
     expect(control.violation && sayFinding(control)).toBeNull();
+  });
+});
+
+describe('the model', () => {
+  const alike = mutants.filter((rules) => rules.without !== 'cursor instead of delete by identity');
+  it.each(
+    alike.map((rules) => [rules.name, rules] as const),
+  )('finds the same when states that are alike count as one: %s', (_, rules) => {
+    const plain = explore(modelOf(rules));
+    const renamed = explore(modelOf(rules, { symmetry: true }));
+    expect(renamed.violation?.steps).toHaveLength(plain.violation?.steps.length as number);
+    expect(renamed.states).toBeLessThanOrEqual(plain.states);
+  });
+
+  it('keeps lanes in REPEATABLE READ apart by their epochs: alone they do no harm', () => {
+    const lanesOnly = rules('lanes only', '', {
+      without: 'lanes in REPEATABLE READ',
+      transactions: [1, 1],
+      cutover: ['eased'],
+    });
+    expect(find(lanesOnly)).toMatchObject({ violation: null });
   });
 });
 
