@@ -55,17 +55,13 @@ export function serveCommand(program: Command): Command {
 }
 
 function announce({ url }: Service, shop: Shop | null, flags: ServeFlags): void {
+  const docs = `${url}/docs`;
   if (flags.json) {
-    return print({
-      schema: 1,
-      url,
-      docs: `${url}/docs`,
-      database_url: shop?.url ?? null,
-      migration_file: shop?.file ?? null,
-    });
+    print({ schema: 1, url, docs, database_url: shop?.url ?? null, migration_file: shop?.file ?? null });
+    return;
   }
   say(`foreshadow listens on ${url}`);
-  say(`  documentation: ${url}/docs`);
+  say(`  documentation: ${docs}`);
   say(`  ready:         ${url}/health/ready`);
   if (!shop) return;
   const json = "-H 'content-type: application/json'";
