@@ -6,7 +6,7 @@ import { codeOf, isRetryable, sqlstate } from '../db/sqlstate.ts';
 import { transaction, withClient } from '../db/tx.ts';
 import { rowMapAsRow } from '../sync/fragments.ts';
 import { setLaneMode } from '../sync/lane.queries.ts';
-import { olderSnapshots } from './cutover/blockers.queries.ts';
+import { instantNow, olderSnapshots } from './cutover/blockers.queries.ts';
 import { dropGuardSql, finalTable, physicalOf } from './cutover/swap.ts';
 import { settleIndexSql } from './deferred-indexes.ts';
 import type { DeferredIndex, Migration } from './status.store.ts';
@@ -55,8 +55,7 @@ export async function settleTarget(
   const { schema: finalSchema, name } = finalTable(migration);
   const table = ident(finalSchema, name);
   // Taken after the commit is known: whoever starts later sees the swap.
-  const { rows: after } = await pool.query<{ at: string }>('select clock_timestamp()::text as at');
-  const instant = after[0]?.at as string;
+  const instant = await withClient(pool, instantNow);
   // Of nobody is it known here that something else would answer him, so those that queue count too (relation 0: none).
   const older = () => withClient(pool, (client) => olderSnapshots(client, 0, instant));
   while ((await older()).length) await clock.sleep(200, signal);

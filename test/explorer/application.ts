@@ -133,7 +133,7 @@ function operationSteps(rules: Rules, state: State, i: number, take: Take): void
     return;
   }
   if (t.snapshot.beforeSwap && state.swapped && state.guard) {
-    const survives = rules.savepoints === 'after 40001';
+    const survives = rules.savepoints !== 'none' && rules.without === 'guard that lets the session live';
     const ending = survives ? ', and it goes back to a savepoint' : '';
     take(`${me} wants to write s, and the guard answers 40001${ending}`, (next) => {
       if (survives) backToSavepoint(rules, next, i);
@@ -212,7 +212,8 @@ function readerSteps(rules: Rules, state: State, take: Take): void {
     return;
   }
   take(`${who} ends`, (next) => dropSnapshot(next.reader));
-  if (rules.reader === 'imported snapshot' && state.reader.beforeDrain) {
+  const byStart = rules.without === 'age of a snapshot told by its transaction alone';
+  if (rules.reader === 'imported snapshot' && byStart && state.reader.beforeDrain) {
     take('a transaction that began just now imports the snapshot of the reader, which ends', (next) => {
       next.reader.beforeDrain = 0; // by its own start, which is what the cutover goes by
     });

@@ -1,6 +1,6 @@
 import { type Finding, find, sayFinding } from './report.ts';
 import type { Rules } from './rules.ts';
-import { deep, limits, mutants, protocol } from './scenarios.ts';
+import { deep, mutants, protocol } from './scenarios.ts';
 
 /**
  * npm run explore [-- --json] [--deep] [--only=<text in a name>]
@@ -26,7 +26,6 @@ const found = {
     ...(args.includes('--deep') ? deep : []),
   ]),
   mutants: search('Mutants, one safety switched off: each must go wrong', mutants),
-  limits: search('Known limits: applications for which it does go wrong', limits),
 };
 const sum = (of: (finding: Finding) => number) => found.protocol.reduce((total, each) => total + of(each), 0);
 const states = sum((finding) => finding.states);

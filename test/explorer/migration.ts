@@ -65,9 +65,13 @@ function easedSteps(rules: Rules, state: State, take: Take): void {
   // without fences a lane may work in spite of the lock on its row
   if (!someoneHasRead(state) && !someLaneWorks(state))
     advance(cutover.stopping, cutover.locked, 'locks everybody out (ACCESS EXCLUSIVE)');
-  if (inSnapshot ? state.sawEmpty : logIsEmpty(rules, state))
-    advance(cutover.locked, cutover.none, 'finds the log still empty, swaps and commits', (next) =>
-      swap(rules, next),
+  const again = waits && rules.without !== 'snapshots looked at once';
+  if ((inSnapshot ? state.sawEmpty : logIsEmpty(rules, state)) && !(again && olderSnapshots(state)))
+    advance(
+      cutover.locked,
+      cutover.none,
+      'finds the log still empty and no older snapshot, swaps and commits',
+      (next) => swap(rules, next),
     );
 }
 
@@ -75,10 +79,11 @@ function easedSteps(rules: Rules, state: State, take: Take): void {
 const olderSnapshots = (state: State) =>
   state.reader.beforeDrain || state.transactions.some((t) => t.snapshot.beforeDrain && !t.queued);
 
-/** `cutover.isolation`: all of the application must be declared to use READ COMMITTED. */
+/** `cutover.isolation`: all of the application must be declared to use READ COMMITTED, and no STABLE function read S. */
 const mayStopBriefly = (rules: Rules) =>
   rules.without === 'drain inside the cutover transaction' ||
-  (rules.isolation === 'read committed' && ['none', 'stable function'].includes(rules.reader));
+  rules.without === 'brief stop in spite of STABLE functions' ||
+  (rules.isolation === 'read committed' && rules.reader === 'none');
 
 /** Everybody is held at once, and the cutover's own session drains the log and swaps in one transaction. */
 function briefSteps(rules: Rules, state: State, take: Take): void {

@@ -17,6 +17,10 @@ export const mutations = [
   'older snapshots not waited for',
   'no guard for older snapshots',
   'overlay without the gate',
+  'brief stop in spite of STABLE functions',
+  'guard that lets the session live',
+  'snapshots looked at once',
+  'age of a snapshot told by its transaction alone',
 ] as const;
 export type Mutation = (typeof mutations)[number];
 

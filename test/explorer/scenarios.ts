@@ -162,6 +162,44 @@ export const mutants: readonly Rules[] = [
     transactions: [1],
     cutover: ['eased'],
   }),
+  broken(
+    'brief stop in spite of STABLE functions',
+    'READ COMMITTED only, but s is read inside a STABLE function',
+    {
+      copied: true,
+      transactions: [1],
+      reader: 'stable function',
+      cutover: ['brief'],
+    },
+  ),
+  broken(
+    'guard that lets the session live',
+    'a REPEATABLE READ transaction goes on from a savepoint after 40001',
+    {
+      copied: true,
+      transactions: [1, 1],
+      isolation: 'either',
+      savepoints: 'after 40001',
+      cutover: ['eased'],
+    },
+  ),
+  broken(
+    'snapshots looked at once',
+    'a REPEATABLE READ transaction leaves the queue without an answer of the guard',
+    {
+      copied: true,
+      transactions: [1, 1],
+      isolation: 'either',
+      savepoints: 'after lock_timeout',
+      cutover: ['eased'],
+    },
+  ),
+  broken('age of a snapshot told by its transaction alone', 'a young transaction imports an old snapshot', {
+    copied: true,
+    transactions: [1],
+    reader: 'imported snapshot',
+    cutover: ['eased'],
+  }),
 ];
 
 /** Larger settings of the same, minutes each. */
@@ -192,40 +230,6 @@ export const deep: readonly Rules[] = [
     modeChanges: 1,
     sampling: true,
     reader: 'repeatable read',
-    cutover: ['eased'],
-  }),
-];
-
-/** Applications for which the protocol as it is does go wrong: see docs/model.md. */
-export const limits: readonly Rules[] = [
-  rules('brief stop and STABLE functions', 'READ COMMITTED only, but s is read inside a STABLE function', {
-    copied: true,
-    transactions: [1],
-    reader: 'stable function',
-    cutover: ['brief'],
-  }),
-  rules('savepoint after the guard', 'a REPEATABLE READ transaction goes on from a savepoint after 40001', {
-    copied: true,
-    transactions: [1, 1],
-    isolation: 'either',
-    savepoints: 'after 40001',
-    cutover: ['eased'],
-  }),
-  rules(
-    'savepoint after lock_timeout',
-    'a REPEATABLE READ transaction leaves the queue without an answer of the guard',
-    {
-      copied: true,
-      transactions: [1, 1],
-      isolation: 'either',
-      savepoints: 'after lock_timeout',
-      cutover: ['eased'],
-    },
-  ),
-  rules('imported snapshot', 'a snapshot older than the drain in a transaction younger than the drain', {
-    copied: true,
-    transactions: [1],
-    reader: 'imported snapshot',
     cutover: ['eased'],
   }),
 ];

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { modelOf } from '../explorer/model.ts';
 import { find, sayFinding } from '../explorer/report.ts';
 import { mutations, rules } from '../explorer/rules.ts';
-import { limits, mutants, protocol } from '../explorer/scenarios.ts';
+import { mutants, protocol } from '../explorer/scenarios.ts';
 import { explore } from '../explorer/search.ts';
 
 /** States that each search of the protocol must at least have seen: fewer, and the model has lost a part. */
@@ -61,12 +61,6 @@ describe('the model', () => {
       cutover: ['eased'],
     });
     expect(find(lanesOnly)).toMatchObject({ violation: null });
-  });
-});
-
-describe('known limits', () => {
-  it.each(limits.map((rules) => [rules.name, rules] as const))('%s', (_, rules) => {
-    expect(find(rules).violation?.wrong).toContain('would read stale rows by the name of S');
   });
 });
 

@@ -5,7 +5,7 @@ import { backlog, type LaneMode, type LaneStamp, setLaneMode, stampSql } from '.
 import { refreshAll } from '../../sync/refresh.queries.ts';
 import { refreshUnique } from '../../sync/unique.queries.ts';
 import { databaseNow, type Migration, moveStatus, recordEvent, routeTo } from '../status.store.ts';
-import { lockHolders, olderSnapshots, sayBlockers } from './blockers.queries.ts';
+import { type Instant, instantNow, lockHolders, olderSnapshots, sayBlockers } from './blockers.queries.ts';
 import { physicalOf, swapSql, withSwapXid } from './swap.ts';
 
 /** 100 ms: longer, and everybody queues behind our request. */
@@ -62,7 +62,8 @@ async function prepare(client: Client, migration: Migration): Promise<void> {
   const holders = await lockHolders(client, plan.sourceOid, longTransaction);
   if (holders.length)
     throw new Blocked(`waiting for long transactions on ${plan.names.source}: ${sayBlockers(holders)}`);
-  const early = await olderSnapshots(client, plan.sourceOid, migration.copied_at as Date);
+  const copied = { at: migration.copied_at as Date, horizon: null };
+  const early = await olderSnapshots(client, plan.sourceOid, copied);
   if (early.length)
     throw new Blocked(`waiting for snapshots from before the end of the copy: ${sayBlockers(early)}`);
   const behind = await backlog(client, plan);
@@ -102,8 +103,7 @@ export async function easedSwap(
     }
     await moment(); // lanes need the processor more than we do
   }
-  const clock = await client.query<{ at: string }>('select clock_timestamp()::text as at');
-  const drained = clock.rows[0]?.at as string;
+  const drained = await instantNow(client);
   for (;;) {
     const old = await olderSnapshots(client, plan.sourceOid, drained, definition.cutover.isolation);
     if (!old.length) break;
@@ -121,7 +121,7 @@ export async function easedSwap(
   // Recursively: overlay, T, key log, S, the order in which its readers lock them.
   await client.query(`lock table ${plan.names.overlay} in access exclusive mode`);
   readers.held = performance.now();
-  return finish(client, migration, pool, { attempt, budget, readers, statements });
+  return finish(client, migration, pool, { attempt, budget, readers, statements, drained });
 }
 
 /**
@@ -158,7 +158,7 @@ export async function briefStop(
       : refreshAll(client, plan, everything, mostBacklog);
   while ((await refresh()).taken > 0) await bound(client, budget);
   const statements = await swapSql(client, migration); // under the lock: sequences must not move on
-  return finish(client, migration, pool, { attempt, budget, readers: budget, statements });
+  return finish(client, migration, pool, { attempt, budget, readers: budget, statements, drained: null });
 }
 
 async function laneMode(client: Client, migration: Migration): Promise<LaneMode> {
@@ -179,6 +179,8 @@ async function finish(
     budget: Budget;
     readers: { asked: number; held: number };
     statements: readonly string[];
+    /** when lanes had brought everything; null when this session has done it, with nobody at the table */
+    drained: Instant | null;
   },
 ): Promise<Migration> {
   const { plan } = migration;
@@ -196,6 +198,16 @@ async function finish(
     wait_reason: null,
   });
   await routeTo(client, migration.id, 'target', 'target');
+  if (held.drained) {
+    // Once more: a writer that queued when we looked first may have given up, and would read on by his old snapshot.
+    const old = await olderSnapshots(
+      client,
+      plan.sourceOid,
+      held.drained,
+      migration.definition.cutover.isolation,
+    );
+    if (old.length) throw new Blocked(`a snapshot from before the drain turned up: ${sayBlockers(old)}`);
+  }
   await client.query('commit');
   const done = performance.now();
   const round = (ms: number) => Math.round(ms * 100) / 100;

@@ -1,4 +1,5 @@
 import type { ClientBase } from 'pg';
+import type { TablePlan } from '../../core/plan.ts';
 
 /** A session (or prepared transaction) that a cutover would have to wait for. */
 export interface Blocker {
@@ -42,10 +43,47 @@ export async function lockHolders(
   return rows;
 }
 
+/** A moment that snapshots are compared with. */
+export interface Instant {
+  readonly at: Date | string;
+  /** the oldest transaction that was still running then: no snapshot taken later reaches back beyond it; null: not known */
+  readonly horizon: string | null;
+}
+
+/** Now, by the server's clock and by its transactions. */
+export async function instantNow(client: ClientBase): Promise<Instant> {
+  const { rows } = await client.query<Instant>(
+    'select clock_timestamp()::text as at, pg_snapshot_xmin(pg_current_snapshot())::xid::text as horizon',
+  );
+  return rows[0] as Instant;
+}
+
+/**
+ * Functions that are not VOLATILE and may read S: their queries use the snapshot of the statement that calls them, so one
+ * that queues for S meanwhile goes on with the old one. Found by the table's name in their source, or by SQL that they
+ * put together themselves.
+ */
+export async function statementSnapshotReaders(client: ClientBase, plan: TablePlan): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>(
+    `select p.oid::regprocedure::text as name
+       from pg_proc p join pg_language l on l.oid = p.prolang, pg_class c
+      where c.oid = $1 and p.provolatile <> 'v' and p.prokind = 'f' and l.lanname not in ('c', 'internal')
+        and p.pronamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'foreshadow'::regnamespace)
+        and (strpos(lower(p.prosrc), lower(c.relname)) > 0 or p.prosrc ~* 'mexecuteM'
+             or exists (select 1 from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.refobjid = c.oid))
+      order by 1`,
+    [plan.sourceOid],
+  );
+  return rows.map(({ name }) => name);
+}
+
 /**
  * Sessions of this database that may still read by a snapshot from before `instant`. Writers queued for S are left out
  * (the guard trigger answers them); those that queue to lock rows (SELECT … FOR UPDATE) only where the application is
  * known to use READ COMMITTED, since no trigger fires for a read and isolation cannot be seen from outside. Such a reader would reach the new table by name and find rows missing, without an error.
+ *
+ * A session is older if its transaction began before the instant, or if its snapshot reaches back to before `horizon`: a
+ * young transaction may have imported the snapshot of an older one, and clocks may be set back.
  *
  * A transaction sees pg_stat_activity as it was when it first looked, so that view is thrown away before each look: else
  * the sessions that came since would be missed, and those that ended waited for. A session whose start we may not see
@@ -54,7 +92,7 @@ export async function lockHolders(
 export async function olderSnapshots(
   client: ClientBase,
   relation: number,
-  instant: Date | string,
+  { at, horizon }: Instant,
   isolation: 'any' | 'read-committed' = 'read-committed',
 ): Promise<(Blocker & { readonly queued: boolean })[]> {
   await client.query('select pg_catalog.pg_stat_clear_snapshot()');
@@ -64,10 +102,11 @@ export async function olderSnapshots(
        from pg_stat_activity a left join pg_prepared_xacts p on false
       where a.datname = current_database() and a.pid <> pg_backend_pid()
         and coalesce(a.backend_type, '') not in ('autovacuum worker', 'walsender')
-        and a.backend_xmin is not null and coalesce(a.xact_start, '-infinity') < $2::timestamptz
+        and a.backend_xmin is not null
+        and (coalesce(a.xact_start, '-infinity') < $2::timestamptz or age(a.backend_xmin) > age($4::text::xid))
         and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted
                            and ($3 or l.mode <> 'RowShareLock'))`,
-    [relation, instant, isolation === 'read-committed'],
+    [relation, at, isolation === 'read-committed', horizon],
   );
   return rows;
 }

@@ -7,6 +7,7 @@ import { carriedNamesSql, stepAsideSql } from './names.ts';
 
 export const guardTrigger = 'foreshadow_guard';
 const guardFunction = (migration: Migration) => ident('foreshadow', `guard_${migration.id}`);
+const guardProbe = (migration: Migration) => ident('foreshadow', `guard_probe_${migration.id}`);
 
 /** Where the old table goes: our schema, as <name>_old, until finalize. */
 export function oldTable(migration: Migration): { schema: string; name: string } {
@@ -92,12 +93,25 @@ function routeNames(migration: Migration): string[] {
 
 /**
  * A statement in REPEATABLE READ that queued for S before the swap goes on, on the new table, with a snapshot that does
- * not see the swap: it would change 0 rows without an error. The guard raises 40001, which such applications retry.
+ * not see the swap: it would change 0 rows without an error. The guard raises 40001, which such applications retry. One
+ * that has set a savepoint could go back to it instead and read old rows: its session is ended. Whether it has is told by
+ * the transaction id that a row written now would carry.
  */
 function guardSql(migration: Migration, target: string): string[] {
+  const probe = guardProbe(migration);
   return [
+    `create table ${probe} ()`,
+    `create function ${probe}() returns boolean language plpgsql security definer set search_path = pg_catalog, pg_temp as $probe$
+     declare here xid;
+     begin
+       insert into ${probe} default values returning xmin into here;
+       return here <> pg_current_xact_id()::xid;
+     end $probe$`,
     `create function ${guardFunction(migration)}() returns trigger language plpgsql as $guard$ begin
        if not pg_catalog.pg_visible_in_snapshot(pg_catalog.xid8 'SWAP_XID', pg_catalog.pg_current_snapshot()) then
+         if ${probe}() then
+           perform pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid());
+         end if;
          raise exception 'foreshadow: the table was swapped after this snapshot was taken; retry the transaction'
            using errcode = 'serialization_failure';
        end if;
@@ -119,5 +133,7 @@ export function dropGuardSql(migration: Migration): string[] {
   return [
     `drop trigger if exists ${guardTrigger} on ${ident(final.schema, final.name)}`,
     `drop function if exists ${guardFunction(migration)}()`,
+    `drop function if exists ${guardProbe(migration)}()`,
+    `drop table if exists ${guardProbe(migration)}`,
   ];
 }

@@ -5,6 +5,7 @@ import { ForeshadowError } from '../../core/errors.ts';
 import { codeOf, isConnectionError, isRetryable, sqlstate } from '../../db/sqlstate.ts';
 import { getMigration, type Migration } from '../status.store.ts';
 import { Blocked, briefStop, easedSwap } from './attempt.ts';
+import { statementSnapshotReaders } from './blockers.queries.ts';
 
 /** Attempts that let readers go on, before one that stops everybody for a moment is allowed. */
 const easedAttempts = 3;
@@ -24,10 +25,12 @@ export interface CutoverOptions {
  */
 export async function cutOverWrites(migration: Migration, options: CutoverOptions): Promise<Migration> {
   const { isolation } = migration.definition.cutover;
+  let readers: string[] = [];
   for (let attempt = 1; ; attempt++) {
     const client = await options.connect();
     try {
-      const stop = isolation === 'read-committed' && attempt > easedAttempts;
+      readers = await statementSnapshotReaders(client, migration.plan);
+      const stop = isolation === 'read-committed' && attempt > easedAttempts && !readers.length;
       const swap = stop ? briefStop : easedSwap;
       return await swap(client, migration, options.pool, attempt);
     } catch (error) {
@@ -43,7 +46,7 @@ export async function cutOverWrites(migration: Migration, options: CutoverOption
       const reason =
         error instanceof Blocked
           ? error.message
-          : `${(error as Error).message} (${codeOf(error) ?? 'connection'})${advice(error, isolation)}`;
+          : `${(error as Error).message} (${codeOf(error) ?? 'connection'})${advice(error, isolation, readers)}`;
       if (attempt >= options.maxAttempts) {
         throw new ForeshadowError(
           'CUTOVER_BLOCKED',
@@ -60,9 +63,17 @@ export async function cutOverWrites(migration: Migration, options: CutoverOption
 }
 
 /** Transactions that read the table and then write it hold the one lock and wait for the other, and so do we. */
-function advice(error: unknown, isolation: MigrationFile['cutover']['isolation']): string {
+function advice(
+  error: unknown,
+  isolation: MigrationFile['cutover']['isolation'],
+  readers: readonly string[],
+): string {
   const readersStay =
     codeOf(error) === sqlstate.deadlockDetected || codeOf(error) === sqlstate.lockNotAvailable;
-  if (!readersStay || isolation === 'read-committed') return '';
+  if (!readersStay) return '';
+  if (isolation === 'read-committed') {
+    if (!readers.length) return '';
+    return `; a brief stop would let it through, but could give old rows to functions that are not VOLATILE and may read the table: ${readers.slice(0, 5).join(', ')}`;
+  }
   return '; if the application uses READ COMMITTED only, set cutover.isolation to "read-committed"';
 }
