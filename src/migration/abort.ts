@@ -1,6 +1,7 @@
 import type { ClientBase, Pool } from 'pg';
 import type { Clock } from '../core/clock.ts';
 import { ForeshadowError } from '../core/errors.ts';
+import { failpoint } from '../core/failpoint.ts';
 import { ident } from '../db/ident.ts';
 import { isRetryable } from '../db/sqlstate.ts';
 import { transaction } from '../db/tx.ts';
@@ -32,6 +33,7 @@ export async function abort(
   }
   if (migration.read_from !== 'source') {
     await transaction(pool, (client) => routeTo(client, migration.id, 'source', 'source'));
+    await failpoint('abort.routed');
     await options.clock.sleep(options.grace * 1000);
   }
   for (let attempt = 1; ; attempt++) {
@@ -53,6 +55,7 @@ async function takeDown(client: ClientBase, migration: Migration): Promise<Migra
     phase: 'none',
     wait_reason: null,
   });
+  await failpoint('abort.status-moved');
   await client.query('delete from foreshadow.lane where migration_id = $1', [migration.id]);
   const index = mappedKeyIndexName(plan);
   if (physical) {
@@ -83,6 +86,7 @@ async function takeDown(client: ClientBase, migration: Migration): Promise<Migra
       `drop index if exists ${physical ? ident(physical.source.schema, index) : `${source}.${ident(index)}`}`,
     );
   }
+  await failpoint('abort.taken-down');
   await recordEvent(client, migration.id, 'lock', {
     kind: 'abort',
     wait_ms: 0,

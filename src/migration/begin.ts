@@ -1,6 +1,7 @@
 import type { ClientBase, Pool } from 'pg';
 import type { Clock } from '../core/clock.ts';
 import { ForeshadowError } from '../core/errors.ts';
+import { failpoint } from '../core/failpoint.ts';
 import type { TablePlan } from '../core/plan.ts';
 import { readTable } from '../db/catalog.ts';
 import { ident, parseQualifiedName } from '../db/ident.ts';
@@ -85,6 +86,7 @@ export async function beginShadowing(
 ): Promise<Migration> {
   const { plan } = migration;
   await buildMappedKeyIndex(pool, plan);
+  await failpoint('begin.index-built');
   let waited = 0;
   for (let attempt = 1; ; attempt++) {
     const started = performance.now();
@@ -136,9 +138,11 @@ async function install(
     for (const sql of captureFunctionsSql(plan)) await client.query(sql);
     await client.query(overlaySql(plan));
     await grantReaders(client, plan);
+    await failpoint('begin.tables-made');
     const asked = performance.now();
     for (const sql of captureTriggersSql(plan)) await client.query(sql);
     const locked = performance.now();
+    await failpoint('begin.capture-installed');
     const stamp = await client.query(`select ${stampSql(plan)}`);
     const physical: Physical = {
       source,
@@ -167,7 +171,9 @@ async function install(
       hold_ms: round(performance.now() - locked),
       attempts: tries.attempt,
     });
+    await failpoint('begin.before-commit');
     await client.query('commit');
+    await failpoint('begin.committed');
     return moved;
   } catch (error) {
     await client.query('rollback').catch(() => undefined);

@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
 import type { Clock } from '../core/clock.ts';
 import { ForeshadowError } from '../core/errors.ts';
+import { failpoint } from '../core/failpoint.ts';
 import { ident } from '../db/ident.ts';
 import { codeOf, isRetryable, sqlstate } from '../db/sqlstate.ts';
 import { transaction, withClient } from '../db/tx.ts';
@@ -29,7 +30,10 @@ export async function finishTarget(
     physical.deferred.length > 0 ||
     physical.carried.some((index) => index.definition.startsWith('create unique'));
   // From the first unique index on, lanes must not refresh in single statements.
-  if (unique) await transaction(pool, (client) => setLaneMode(client, plan, 'UNIQUE'));
+  if (unique) {
+    await transaction(pool, (client) => setLaneMode(client, plan, 'UNIQUE'));
+    await failpoint('finish.unique-mode');
+  }
   for (const index of physical.deferred) {
     await options.onStep(`building unique index ${index.name}`);
     await buildDeferred(pool, migration, index, options.clock);
@@ -40,6 +44,7 @@ export async function finishTarget(
   }
   await options.onStep('vacuum and analyse of the target');
   await pool.query(`vacuum (analyze, skip_locked) ${plan.names.target}`);
+  await failpoint('finish.vacuumed');
 }
 
 /**
@@ -55,7 +60,9 @@ export async function settleTarget(pool: Pool, migration: Migration, clock: Cloc
   // Of nobody is it known here that something else would answer him, so those that queue count too (relation 0: none).
   const older = () => withClient(pool, (client) => olderSnapshots(client, 0, instant));
   while ((await older()).length) await clock.sleep(200);
+  await failpoint('settle.snapshots-gone');
   await briefly(pool, clock, dropGuardSql(migration).join('; '));
+  await failpoint('settle.guard-dropped');
   const { rows } = await pool.query<{ name: string }>(
     "select conname as name from pg_constraint where conrelid = $1 and contype = 'c' and not convalidated",
     [migration.plan.targetOid],
@@ -80,6 +87,7 @@ async function buildIndex(
     if (found.rows[0]) await pool.query(`drop index concurrently ${ident(schema, name)}`);
     try {
       await withClient(pool, (client) => client.query(definition));
+      await failpoint('finish.index-built');
       return;
     } catch (error) {
       if (codeOf(error) === sqlstate.uniqueViolation)
@@ -107,6 +115,7 @@ async function buildDeferred(
   await buildIndex(pool, migration, index.name, definition, clock);
   const statements = settleIndexSql(index, { schema, name: physicalOf(migration).target.name });
   if (statements.length) await briefly(pool, clock, statements.join('; '));
+  await failpoint('finish.index-settled');
 }
 
 /** DDL on T, which overlay readers use: with a short lock_timeout, repeated, so that nobody queues behind it for long. */

@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
 import type { Clock } from '../core/clock.ts';
 import { ForeshadowError } from '../core/errors.ts';
+import { failpoint } from '../core/failpoint.ts';
 import type { TablePlan } from '../core/plan.ts';
 import { withClient } from '../db/tx.ts';
 import { sourceRanges } from '../sync/chunk.queries.ts';
@@ -77,6 +78,7 @@ export async function verify(
         compared: found.compared,
       };
     }
+    await failpoint('verify.source-compared');
     add(total, found);
     options.onProgress?.((i + 1) / ranges.length / 2);
   }
@@ -95,6 +97,7 @@ export async function verify(
     after = run.next;
     options.signal?.throwIfAborted();
   }
+  await failpoint('verify.target-compared');
   return { ...total, repairs };
 }
 
