@@ -30,6 +30,7 @@ export const failpoints = [
   'refresh.anew',
   'finish.unique-mode',
   'finish.index-built',
+  'finish.ddl-done',
   'finish.index-settled',
   'finish.vacuumed',
   'unique.taken',

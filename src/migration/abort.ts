@@ -49,7 +49,10 @@ export async function abort(
 async function takeDown(client: ClientBase, migration: Migration): Promise<Migration> {
   const { plan, physical } = migration;
   const started = performance.now();
-  await client.query("set local lock_timeout = '100ms'");
+  // A process that is stopped while it holds readers and writers loses its session, and the application goes on.
+  await client.query(
+    "set local lock_timeout = '100ms'; set local idle_in_transaction_session_timeout = '1s'",
+  );
   // Moving first: a runner that is still at work finds the state gone, and its lanes find no row.
   const moved = await moveStatus(client, migration, migration.status, 'ABORTED', {
     phase: 'none',

@@ -17,6 +17,7 @@ import { databaseNow, type Migration, moveStatus, type Physical, recordEvent } f
 
 /** 100 ms: longer, and every reader queues behind our request for the lock. */
 const lockTimeout = 100;
+const idleTimeout = 1000;
 const maxAttempts = 60;
 
 /** Name of our index on S over the mapped key; null when the mapped key is the bare key and S's own index serves. */
@@ -120,7 +121,10 @@ async function install(
   const target = parseQualifiedName(plan.names.overlay);
   await client.query('begin isolation level read committed read write');
   try {
-    await client.query(`set local lock_timeout = ${lockTimeout}`);
+    // A process that is stopped while it holds writers back loses its session, and the application goes on.
+    await client.query(
+      `set local lock_timeout = ${lockTimeout}; set local idle_in_transaction_session_timeout = ${idleTimeout}`,
+    );
     const deferred = await findDeferred(
       client,
       plan,

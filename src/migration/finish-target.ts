@@ -14,6 +14,8 @@ import type { DeferredIndex, Migration } from './status.store.ts';
 
 const schema = 'foreshadow'; // where T is until the write cutover
 const maxAttempts = 30;
+/** A lock that is asked for in moments of 100 ms may take a minute to come by while writers keep the table busy. */
+const briefAttempts = 120;
 
 /**
  * After the copy: T's own unique indexes come back, S's indexes that T lacks are built, and T is vacuumed and analysed,
@@ -123,13 +125,16 @@ async function briefly(pool: Pool, clock: Clock, sql: string): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
       await transaction(pool, async (client) => {
-        await client.query("set local lock_timeout = '100ms'");
+        await client.query(
+          "set local lock_timeout = '100ms'; set local idle_in_transaction_session_timeout = '1s'",
+        );
         await client.query(sql);
+        await failpoint('finish.ddl-done');
       });
       return;
     } catch (error) {
-      if (!isRetryable(error) || attempt >= maxAttempts) throw error;
-      await clock.sleep(20 * attempt);
+      if (!isRetryable(error) || attempt >= briefAttempts) throw error;
+      await clock.sleep(Math.min(500, 20 * attempt));
     }
   }
 }
