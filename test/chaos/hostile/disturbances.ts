@@ -21,7 +21,7 @@ export interface Surroundings {
   readonly connect: (name: string) => Promise<Client>;
   readonly restart: () => Promise<void>;
   readonly say: (what: string) => void;
-  readonly stop: { readonly now: boolean };
+  readonly stop: { readonly now: boolean; calm: boolean };
 }
 
 /** Most of our sessions that are terminated in one seed. */
@@ -93,7 +93,7 @@ export class Disturbances {
     const client = this.#client as Client;
     const elapsed = performance.now() - this.#began;
     // before there is a migration, a lost connection ends the command, and nothing would ever begin
-    const inDanger = place !== null && place.status !== 'COMPLETED';
+    const inDanger = place !== null && place.status !== 'PLANNED' && place.status !== 'COMPLETED';
     if (place && place.status !== 'PLANNED' && place.status !== 'ABORTED')
       await this.#around.watch.prepare(client);
     if (restart !== null && (typeof restart === 'number' ? elapsed > restart : place?.phase === restart)) {
@@ -102,6 +102,8 @@ export class Disturbances {
     if (wobble && place?.phase === 'copy' && place.copied > 0 && place.copied < this.#scenario.rows / 3) {
       if (this.#first('wobble')) await this.#wobble(client);
     }
+    // An application has quieter moments, and the cutover's pauses grow to seconds.
+    if (/attempt ([3-9]|\d\d)/.test(place?.waits ?? '')) this.#around.stop.calm = true;
     const atCutover = place?.status === 'IN_PROGRESS' && place.phase === 'ready';
     if (atCutover || place?.phase === 'verify') {
       if (bigAtCutover && this.#first('big')) this.#going.push(this.#bigTransaction());
@@ -154,7 +156,7 @@ export class Disturbances {
         )
       ).rowCount === 1;
     try {
-      for (let turn = 0, met = false; turn < 5 && !met && !this.#around.stop.now; turn++) {
+      for (let turn = 0, met = false; turn < 3 && !met && !this.#around.stop.now; turn++) {
         const began = performance.now();
         if (!(await this.#changes(client))) continue;
         while (!met && performance.now() - began < 900) {

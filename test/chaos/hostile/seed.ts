@@ -44,7 +44,7 @@ export class Seed {
   readonly #workers: Workers;
   readonly #folder: string;
   readonly #began = performance.now();
-  readonly #stop = { now: false };
+  readonly #stop = { now: false, calm: false };
   readonly #timeline: string[] = [];
   readonly #faults: string[] = [];
   readonly #failpoints = new Set<Failpoint>();

@@ -70,23 +70,23 @@ export class Watch {
           `select 1 from pg_locks where relation = 'public.t'::regclass and mode = 'AccessExclusiveLock' and not granted`,
         )
       ).rowCount === 1;
+    const closed = async () => (await looker.query(this.#gate ?? '')).rowCount === 1;
     try {
       while (!stop.now && !this.straddled) {
         await holder.query('begin; select 1 from public.t limit 1');
-        while (!stop.now && !(await swapWaits())) await sleep(2);
+        while (!stop.now && !(await swapWaits()) && !(await closed())) await sleep(5);
         await old.query('begin isolation level repeatable read; select * from nothing');
         await holder.query('commit');
         await sleep(40);
-        if (!this.#gate) break;
-        const [swapped, seen] = [await looker.query(this.#gate), await old.query(this.#gate)];
-        if (swapped.rowCount && !seen.rowCount) {
+        const [swapped, seen] = [await closed(), (await old.query(this.#gate ?? '')).rowCount === 1];
+        if (swapped && !seen) {
           const found = await differences(old, heldSql(this.#shape, 's'), 'select * from mapped_source');
           if (count(found))
             this.#onFault(`the new table, by a snapshot from before the swap: ${JSON.stringify(found)}`);
           this.straddled += 1;
         }
         await old.query('rollback');
-        if (swapped.rowCount) break;
+        if (swapped) break;
       }
     } catch {
       // the server restarted; another seed will look again

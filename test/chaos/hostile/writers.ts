@@ -15,7 +15,8 @@ export interface WriterOptions {
   readonly shape: Shape;
   readonly rows: number;
   readonly rng: Rng;
-  readonly stop: { readonly now: boolean };
+  /** `calm`: fewer transactions from now on */
+  readonly stop: { readonly now: boolean; readonly calm: boolean };
   /** share of the operations that swap unique values */
   readonly swaps: number;
   /** share of the operations that insert */
@@ -64,7 +65,7 @@ export class Writer {
         await this.#met(error as Error & { code?: string });
       }
       this.#counts.slowestMs = Math.max(this.#counts.slowestMs, performance.now() - began);
-      await sleep(this.#below(40));
+      await sleep(this.#below(stop.calm ? 400 : 40));
     }
     await this.#client?.end().catch(() => {});
   }
@@ -157,10 +158,10 @@ export class Writer {
     await client.query('rollback');
   }
 
-  /** A random key, in one of four cases one of a few that everybody wants. */
+  /** A random key, now and then one of a few that everybody wants. */
   #key(): string[] {
     const { shape, rows, rng } = this.#o;
-    return shape.keyTexts(1 + this.#below(rng() < 0.25 ? 40 : Math.ceil(rows * 1.2)), rng);
+    return shape.keyTexts(1 + this.#below(rng() < 0.15 ? 60 : Math.ceil(rows * 1.2)), rng);
   }
 
   async #operation(client: Client): Promise<void> {
@@ -189,7 +190,7 @@ export class Writer {
           this.#key(),
         );
       case 6:
-        return write.some('v = v + 1', 40);
+        return write.some('v = v + 1', 12);
       case 7:
         return write.delete(this.#key());
       case 8: {
