@@ -103,7 +103,7 @@ export class Disturbances {
       if (this.#first('wobble')) await this.#wobble(client);
     }
     // An application has quieter moments, and the cutover's pauses grow to seconds.
-    if (/attempt ([3-9]|\d\d)/.test(place?.waits ?? '')) this.#around.stop.calm = true;
+    if (/attempt ([2-9]|\d\d)/.test(place?.waits ?? '')) this.#around.stop.calm = true;
     const atCutover = place?.status === 'IN_PROGRESS' && place.phase === 'ready';
     if (atCutover || place?.phase === 'verify') {
       if (bigAtCutover && this.#first('big')) this.#going.push(this.#bigTransaction());

@@ -7,7 +7,7 @@ import { failed, type SeedResult } from './seed.ts';
 import { build, Workers } from './workers.ts';
 
 const usage = `npm run chaos -- --seeds N [--from S] [--json] [--no-ledger]
-npm run chaos -- --mutants [--only NAME] [--json]
+npm run chaos -- --mutants [--only NAME] [--control] [--json]
 npm run chaos -- --count          what docs/chaos-ledger.jsonl adds up to
 npm run chaos -- --plan --seeds N what those seeds will do`;
 
@@ -19,6 +19,7 @@ const { values } = parseArgs({
     'no-ledger': { type: 'boolean', default: false },
     mutants: { type: 'boolean', default: false },
     only: { type: 'string' },
+    control: { type: 'boolean', default: false },
     count: { type: 'boolean', default: false },
     plan: { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
@@ -50,7 +51,7 @@ if (values.help || !Number.isInteger(from) || !Number.isInteger(seeds)) {
 } else if (values.plan) {
   for (let seed = from; seed < from + seeds; seed++) remark(`${seed}: ${describeScenario(scenarioOf(seed))}`);
 } else if (values.mutants) {
-  const mutants = await runMutants(values.only, remark);
+  const mutants = await runMutants({ only: values.only, control: values.control }, remark);
   if (values.json) print({ mutants });
   process.exitCode = mutants.every((mutant) => mutant.caught) ? 0 : 1;
 } else {

@@ -38,6 +38,8 @@ export interface Scenario {
   readonly evict: boolean;
   readonly swaps: number;
   readonly inserts: number;
+  /** ends with the first fault */
+  readonly failFast: boolean;
 }
 
 const oneOf = <T>(rng: Rng, list: readonly T[]) => list[Math.floor(rng() * list.length)] as T;
@@ -62,6 +64,9 @@ function attack(rng: Rng, failpoint: Failpoint): Attack {
     failpoint.startsWith('lane.') && failpoint !== 'lane.claimed' && failpoint !== 'lane.reclaimed';
   return { failpoint, action, hit: often ? between(rng, 1, 6) : 1 };
 }
+
+/** Between its two statements a refresh meets a swap that was committed in between. */
+const provokeCollision: Attack = { failpoint: 'unique.taken', action: 'sleep(150)', hit: 4 };
 
 export function scenarioOf(
   seed: number,
@@ -88,7 +93,7 @@ export function scenarioOf(
     rowsPerSecond: oneOf(rng, [null, 3000, 5000]),
     attacks: aborted
       ? [attack(rng, aborting[Math.floor(seed / abortEvery) % aborting.length] as Failpoint)]
-      : chosen.map((name) => attack(rng, name)),
+      : [...chosen.map((name) => attack(rng, name)), ...(wants('unique.collided') ? [provokeCollision] : [])],
     killAfter: rng() < 0.3 ? between(rng, 50, 1800) : null,
     stopAfter: rng() < 0.15 ? between(rng, 300, 1800) : null,
     shoot: wants('lane.reclaimed') || rng() < 0.4,
@@ -101,9 +106,10 @@ export function scenarioOf(
     evict: wants('lane.evicted'),
     swaps: wants('unique.collided') ? 0.8 : 0.15,
     inserts: 0.12,
+    failFast: false,
     ...more,
   };
-  return scenario.wobble ? { ...scenario, rowsPerSecond: 2500, chunkRows: 100 } : scenario;
+  return scenario.wobble ? { ...scenario, rowsPerSecond: 2500, chunkRows: more.chunkRows ?? 100 } : scenario;
 }
 
 /** One line that says what the seed does. */

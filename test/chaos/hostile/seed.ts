@@ -100,6 +100,7 @@ export class Seed {
     if (this.#faults.length >= 10) return;
     this.#faults.push(what);
     this.#say(`FAULT ${what}`);
+    if (this.scenario.failFast) for (const worker of this.#running) worker.signal('SIGKILL');
   }
 
   async #connect(name: string): Promise<Client> {
@@ -238,6 +239,7 @@ export class Seed {
       const stopped = worker.stopped && !worker.over;
       const { code, signal } = stopped ? await this.#replace(worker, file) : await this.#endOf(worker);
       const place = await this.#place();
+      if (this.scenario.failFast && this.#faults.length) return false;
       if (code === 0 && place?.status === 'COMPLETED') break;
       if (place?.status === 'FAILED') this.#fault(`the migration failed: ${worker.lastWords}`);
       if (code === 3 || code === 7) throw new Error(`a worker gave up: ${worker.lastWords}`);
@@ -292,15 +294,17 @@ export class Seed {
     const taken = before !== undefined && (await holders()) !== before;
     zombie.signal('SIGCONT');
     this.#say(`${zombie.pid} SIGCONT, ${taken ? '' : 'not '}taken over`);
-    const [ending, successors] = await Promise.all([
-      Promise.race([zombie.ended, sleep(6000, null, { ref: false })]),
-      this.#endOf(successor),
-    ]);
-    const place = await this.#place();
-    if (!ending && taken && place?.status !== 'COMPLETED')
-      this.#fault('a zombie goes on after it was taken over');
+    const [, successors] = await Promise.all([this.#mustEnd(zombie, taken), this.#endOf(successor)]);
     zombie.signal('SIGKILL');
     return successors;
+  }
+
+  /** Whoever was taken over notices at its next transaction. */
+  async #mustEnd(zombie: Worker, taken: boolean): Promise<void> {
+    await Promise.race([zombie.ended, sleep(3000, null, { ref: false })]);
+    if (zombie.over || !taken) return;
+    const place = await this.#place();
+    if (place?.phase === 'copy') this.#fault('a zombie goes on after it was taken over');
   }
 
   async #abort(): Promise<boolean> {

@@ -119,7 +119,7 @@ export class Writer {
     const counts = this.#counts;
     const once = (n: number) => this.#below(n) === 0;
     await client.query(`begin isolation level ${this.#isolation}`);
-    for (let left = 1 + this.#below(4); left > 0; left--) {
+    for (let left = 1 + this.#below(this.#o.stop.calm ? 2 : 4); left > 0; left--) {
       const guarded = once(5);
       if (guarded) await client.query('savepoint here');
       await this.#operation(client);
@@ -201,7 +201,7 @@ export class Writer {
       case 9:
         return write.upsert(this.#key());
       case 10:
-        return write.move(this.#key(), this.#key());
+        return this.#move(write);
       default: {
         // Such a statement holds the gentle cutover back: often only where the brief stop may come.
         if (!this.#o.readCommitted && this.#below(10)) return write.update('v = v - 1', this.#key());
@@ -210,6 +210,14 @@ export class Writer {
         return write.update('v = v + 1', key);
       }
     }
+  }
+
+  /** To another key, or (sometimes) to another image of the same. */
+  #move(write: Statements): Promise<void> {
+    const { shape, rows, rng } = this.#o;
+    if (rng() < 0.6) return write.move(this.#key(), this.#key());
+    const n = 1 + this.#below(rows);
+    return write.move(shape.keyTexts(n, rng), shape.keyTexts(n, rng));
   }
 
   #fresh(): string {
