@@ -24,13 +24,7 @@ export async function abort(
   name: string,
   options: { clock: Clock; grace: number },
 ): Promise<Migration> {
-  const migration = await getMigration(pool, name);
-  if (!mayAbort(migration.status)) {
-    throw new ForeshadowError(
-      'CONFLICT',
-      `migration ${name} is ${migration.status}; it cannot be aborted any more`,
-    );
-  }
+  const migration = requireAbortable(await getMigration(pool, name));
   if (migration.read_from !== 'source') {
     await transaction(pool, (client) => routeTo(client, migration.id, 'source', 'source'));
     await failpoint('abort.routed');
@@ -38,12 +32,27 @@ export async function abort(
   }
   for (let attempt = 1; ; attempt++) {
     try {
-      return await transaction(pool, (client) => takeDown(client, migration));
+      return await transaction(pool, async (client) => takeDown(client, await held(client, name)));
     } catch (error) {
       if (!isRetryable(error) || attempt >= maxAttempts) throw error;
       await options.clock.sleep(Math.min(1000, 20 * attempt));
     }
   }
+}
+
+function requireAbortable(migration: Migration): Migration {
+  if (mayAbort(migration.status)) return migration;
+  throw new ForeshadowError(
+    'CONFLICT',
+    `migration ${migration.name} is ${migration.status}; it cannot be aborted any more`,
+  );
+}
+
+/** The status row as it is now, and as it stays: a runner that is still at work may have moved it since. */
+async function held(client: ClientBase, name: string): Promise<Migration> {
+  await client.query("set local lock_timeout = '100ms'");
+  await client.query('select 1 from foreshadow.migration_status where name = $1 for update', [name]);
+  return requireAbortable(await getMigration(client, name));
 }
 
 async function takeDown(client: ClientBase, migration: Migration): Promise<Migration> {

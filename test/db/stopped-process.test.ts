@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { armFailpoints, disarmFailpoints } from '../../src/core/failpoint.ts';
 import { abort } from '../../src/migration/abort.ts';
 import { cutOverWrites } from '../../src/migration/cutover/writes.ts';
-import { getMigration } from '../../src/migration/status.store.ts';
+import { getMigration, moveStatus } from '../../src/migration/status.store.ts';
 import { type MigrationDatabase, migrationDatabase, migrationOf } from '../support/migrations.ts';
 
 const setup = `
@@ -65,4 +65,17 @@ it('a process that comes to the write cutover after another has finished it, fin
   const options = { pool, clock, connect: () => connect('cutover'), maxAttempts: 3, onWait };
   // it used to say that the capture trigger had been dropped, and to abort
   expect(await cutOverWrites(late, options)).toMatchObject({ status: 'COMPLETED' });
+});
+
+it('an abort does not mind that the migration goes on meanwhile', async () => {
+  const db = await migrationDatabase(setup);
+  const { pool, clock } = db.ctx;
+  await db.run({ ...file, cutover: { ...file.cutover, writes: 'operator' } }, { until: 'IN_PROGRESS' });
+  const goesOn = async () =>
+    void (await moveStatus(pool, await getMigration(pool, 'm'), 'IN_PROGRESS', 'PAUSED', {
+      status_before: 'IN_PROGRESS',
+    }));
+  // it used to give up: "is no longer IN_PROGRESS; somebody else moved it"
+  const aborted = await abort(pool, 'm', { clock: { now: clock.now, sleep: goesOn }, grace: 0 });
+  expect(aborted).toMatchObject({ status: 'ABORTED' });
 });

@@ -11,7 +11,7 @@ export interface Place {
   readonly status: string;
   readonly phase: string;
   readonly waits: string | null;
-  /** who holds the lanes */
+  /** the living sessions that hold the lanes */
   readonly holders: string | null;
   readonly copied: number;
 }
@@ -216,7 +216,8 @@ export class Disturbances {
 async function placeOf(client: Client): Promise<Place | null> {
   const { rows } = await client.query<Place & { id: number }>(
     `select id, status, phase, wait_reason as waits,
-            (select string_agg(holder_pid::text, ',' order by lane) from foreshadow.lane) as holders,
+            (select string_agg(a.pid::text, ',' order by lane) from foreshadow.lane join pg_stat_activity a
+                on a.pid = holder_pid and a.backend_start = holder_backend_start) as holders,
             0::float8 as copied
        from foreshadow.migration_status`,
   );

@@ -287,11 +287,16 @@ export class Seed {
   /** The zombie: another worker takes over, then the first goes on, and must notice. @returns the other's ending */
   async #replace(zombie: Worker, file: string): Promise<Ending> {
     await sleep(150);
-    const successor = this.#start(['run', file, '--take-over'], []);
     const holders = async () => (await this.#place())?.holders;
     const before = await holders();
+    // one zombie at a time: the successor dies where it would have stopped
+    const attacks = this.#attacks.map((each) =>
+      each.action === 'stop' ? { ...each, action: 'kill' as const } : each,
+    );
+    const successor = this.#start(['run', file, '--take-over'], this.#elapsed > attackSeconds ? [] : attacks);
     for (let i = 0; i < stoppedMs / 20 && (await holders()) === before; i++) await sleep(20);
-    const taken = before !== undefined && (await holders()) !== before;
+    const after = await holders();
+    const taken = Boolean(before && after) && before !== after;
     zombie.signal('SIGCONT');
     this.#say(`${zombie.pid} SIGCONT, ${taken ? '' : 'not '}taken over`);
     const [, successors] = await Promise.all([this.#mustEnd(zombie, taken), this.#endOf(successor)]);
