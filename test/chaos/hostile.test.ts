@@ -18,12 +18,12 @@ beforeAll(async () => {
 afterAll(() => server[Symbol.asyncDispose]());
 
 describe('the hostile bench', () => {
-  it('loses nothing in a few seeds: composite keys, a restart, a brief stop, an abort', async () => {
+  it('loses nothing in a few seeds: a kill, a zombie, a restart, 5,000 changes at the cutover, an abort', async () => {
     await using made = await build();
     await using workers = new Workers(made);
     let kills = 0;
     for await (const result of runSeeds(
-      [9, 12, 15].map((seed) => scenarioOf(seed)),
+      [17, 9].map((seed) => scenarioOf(seed)),
       server,
       workers,
     )) {
@@ -34,11 +34,7 @@ describe('the hostile bench', () => {
     expect(kills).toBeGreaterThan(0);
   }, 120_000);
 
-  it.each([
-    'single-batch drain',
-    'first column of a composite key only',
-    'no fencing',
-  ])('catches a mutant: %s', async (name) => {
+  it.each(['first column of a composite key only', 'no fencing'])('catches a mutant: %s', async (name) => {
     const mutant = mutants.find((each) => each.name === name)!;
     expect(await huntMutant(mutant, server, { seeds: 5 })).toMatchObject({ caught: true });
   }, 120_000);

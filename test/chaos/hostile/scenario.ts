@@ -54,8 +54,10 @@ const stages: readonly (readonly Failpoint[])[] = [
   failpoints.slice(until, cutover),
   failpoints.slice(cutover, failpoints.indexOf('abort.routed')),
 ];
+/** Reached only where T has a unique index beside its key. */
+const onlyUnique = /^unique\.|^finish\.(unique-mode|index-settled)$/;
 /** Every so many seeds one is aborted. */
-const abortEvery = 13;
+const abortEvery = 10;
 
 function attack(rng: Rng, failpoint: Failpoint): Attack {
   const dice = rng();
@@ -80,7 +82,9 @@ export function scenarioOf(
     .map((stage) => stage[(seed + Math.floor(seed / stage.length)) % stage.length] as Failpoint);
   const wants = (start: string) => chosen.some((name) => name.startsWith(start));
   const candidates = shapes.filter(
-    (shape) => (!wants('refresh.anew') || shape.identity) && (!wants('unique.') || shape.unique),
+    (shape) =>
+      (!wants('refresh.anew') || shape.identity) &&
+      (!chosen.some((name) => onlyUnique.test(name)) || shape.unique),
   );
   const { shapes: only, ...more } = bias;
   const usual = candidates.length === shapes.length ? shapes[seed % shapes.length] : oneOf(rng, candidates);

@@ -14,7 +14,7 @@ import type { Ending, Worker, Workers } from './workers.ts';
 import { Writer, type WriterCounts } from './writers.ts';
 
 /** No attack begins later than this; a seed that is not through by then is a fault. */
-const attackSeconds = 8;
+const attackSeconds = 12;
 const patienceSeconds = 40;
 /** A worker that was stopped goes on after this, when another has had its chance to take over. */
 const stoppedMs = 700;

@@ -119,7 +119,8 @@ export class Writer {
     const counts = this.#counts;
     const once = (n: number) => this.#below(n) === 0;
     await client.query(`begin isolation level ${this.#isolation}`);
-    for (let left = 1 + this.#below(this.#o.stop.calm ? 2 : 4); left > 0; left--) {
+    const most = this.#o.swaps > 0.5 ? 1 : this.#o.stop.calm ? 2 : 4;
+    for (let left = 1 + this.#below(most); left > 0; left--) {
       const guarded = once(5);
       if (guarded) await client.query('savepoint here');
       await this.#operation(client);
@@ -224,10 +225,13 @@ export class Writer {
     return `new ${this.#o.id} ${this.#counts.operations} ${this.#below(1e9)}`;
   }
 
-  /** Two rows exchange their unique value. */
+  /** Two rows exchange their unique value. In the order of their numbers, so that swaps wait for each other in a row. */
   async #swap(write: Statements): Promise<void> {
-    const pick = () => this.#o.shape.keyTexts(1 + this.#below(this.#o.swaps > 0.5 ? 8 : 40), this.#o.rng);
-    const [one, other] = [pick(), pick()];
+    const { shape, swaps, rng } = this.#o;
+    const pick = () => 1 + this.#below(swaps > 0.5 ? 12 : 40);
+    const [low, high] = [pick(), pick()].sort((a, b) => a - b) as [number, number];
+    if (low === high) return;
+    const [one, other] = [shape.keyTexts(low, rng), shape.keyTexts(high, rng)];
     const [first, second] = [await write.read(one), await write.read(other)];
     if (first === undefined || second === undefined) return;
     await write.setUnique(one, null);
