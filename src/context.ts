@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { Config } from './config/config.ts';
 import { requireDatabaseUrl } from './config/config.ts';
 import { type Clock, systemClock } from './core/clock.ts';
+import { armFailpoints } from './core/failpoint.ts';
 import { checkReachable, createPool, openClient } from './db/pool.ts';
 import { createLogger } from './observability/logger.ts';
 
@@ -21,6 +22,7 @@ export interface Context extends AsyncDisposable {
 /** @throws ForeshadowError BAD_CONFIG, DATABASE_UNREACHABLE */
 export async function createContext(config: Config): Promise<Context> {
   const url = requireDatabaseUrl(config);
+  if (config.failpoints) armFailpoints(config.failpoints);
   const log = createLogger(config.logLevel);
   const pool = createPool({ url, applicationName: 'foreshadow', log });
   try {

@@ -13,9 +13,16 @@ export interface Config {
   /** folder of the model registry */
   readonly modelsDir: string;
   readonly logLevel: LogLevel;
+  /** places where this process is to die or stop, for tests (core/failpoint.ts) */
+  readonly failpoints?: string;
 }
 
-const ours: readonly string[] = ['FORESHADOW_MODELS', 'FORESHADOW_LOG_LEVEL', ...httpVariables];
+const ours: readonly string[] = [
+  'FORESHADOW_MODELS',
+  'FORESHADOW_LOG_LEVEL',
+  'FORESHADOW_FAILPOINTS',
+  ...httpVariables,
+];
 
 /**
  * @throws ForeshadowError BAD_CONFIG for an unknown FORESHADOW_ variable (with a suggestion) or a bad value
@@ -35,6 +42,7 @@ export function loadConfig(env: Environment, flags: Partial<Config> = {}): Confi
     databaseUrl: flags.databaseUrl ?? databaseUrl(env),
     modelsDir: flags.modelsDir ?? env.FORESHADOW_MODELS ?? 'models',
     logLevel: level as LogLevel,
+    ...(env.FORESHADOW_FAILPOINTS ? { failpoints: env.FORESHADOW_FAILPOINTS } : {}),
   });
 }
 

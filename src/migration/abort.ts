@@ -1,6 +1,7 @@
 import type { ClientBase, Pool } from 'pg';
 import type { Clock } from '../core/clock.ts';
 import { ForeshadowError } from '../core/errors.ts';
+import { failpoint } from '../core/failpoint.ts';
 import { ident } from '../db/ident.ts';
 import { isRetryable } from '../db/sqlstate.ts';
 import { transaction } from '../db/tx.ts';
@@ -23,20 +24,15 @@ export async function abort(
   name: string,
   options: { clock: Clock; grace: number },
 ): Promise<Migration> {
-  const migration = await getMigration(pool, name);
-  if (!mayAbort(migration.status)) {
-    throw new ForeshadowError(
-      'CONFLICT',
-      `migration ${name} is ${migration.status}; it cannot be aborted any more`,
-    );
-  }
+  const migration = requireAbortable(await getMigration(pool, name));
   if (migration.read_from !== 'source') {
     await transaction(pool, (client) => routeTo(client, migration.id, 'source', 'source'));
+    await failpoint('abort.routed');
     await options.clock.sleep(options.grace * 1000);
   }
   for (let attempt = 1; ; attempt++) {
     try {
-      return await transaction(pool, (client) => takeDown(client, migration));
+      return await transaction(pool, async (client) => takeDown(client, await held(client, name)));
     } catch (error) {
       if (!isRetryable(error) || attempt >= maxAttempts) throw error;
       await options.clock.sleep(Math.min(1000, 20 * attempt));
@@ -44,15 +40,34 @@ export async function abort(
   }
 }
 
+function requireAbortable(migration: Migration): Migration {
+  if (mayAbort(migration.status)) return migration;
+  throw new ForeshadowError(
+    'CONFLICT',
+    `migration ${migration.name} is ${migration.status}; it cannot be aborted any more`,
+  );
+}
+
+/** The status row as it is now, and as it stays: a runner that is still at work may have moved it since. */
+async function held(client: ClientBase, name: string): Promise<Migration> {
+  await client.query("set local lock_timeout = '100ms'");
+  await client.query('select 1 from foreshadow.migration_status where name = $1 for update', [name]);
+  return requireAbortable(await getMigration(client, name));
+}
+
 async function takeDown(client: ClientBase, migration: Migration): Promise<Migration> {
   const { plan, physical } = migration;
   const started = performance.now();
-  await client.query("set local lock_timeout = '100ms'");
+  // A process that is stopped while it holds readers and writers loses its session, and the application goes on.
+  await client.query(
+    "set local lock_timeout = '100ms'; set local idle_in_transaction_session_timeout = '1s'",
+  );
   // Moving first: a runner that is still at work finds the state gone, and its lanes find no row.
   const moved = await moveStatus(client, migration, migration.status, 'ABORTED', {
     phase: 'none',
     wait_reason: null,
   });
+  await failpoint('abort.status-moved');
   await client.query('delete from foreshadow.lane where migration_id = $1', [migration.id]);
   const index = mappedKeyIndexName(plan);
   if (physical) {
@@ -83,6 +98,7 @@ async function takeDown(client: ClientBase, migration: Migration): Promise<Migra
       `drop index if exists ${physical ? ident(physical.source.schema, index) : `${source}.${ident(index)}`}`,
     );
   }
+  await failpoint('abort.taken-down');
   await recordEvent(client, migration.id, 'lock', {
     kind: 'abort',
     wait_ms: 0,

@@ -1,6 +1,7 @@
 import type { ClientBase, Pool } from 'pg';
 import type { Clock } from '../core/clock.ts';
 import { ForeshadowError } from '../core/errors.ts';
+import { failpoint } from '../core/failpoint.ts';
 import type { TablePlan } from '../core/plan.ts';
 import { readTable } from '../db/catalog.ts';
 import { ident, parseQualifiedName } from '../db/ident.ts';
@@ -16,6 +17,7 @@ import { databaseNow, type Migration, moveStatus, type Physical, recordEvent } f
 
 /** 100 ms: longer, and every reader queues behind our request for the lock. */
 const lockTimeout = 100;
+const idleTimeout = 1000;
 const maxAttempts = 60;
 
 /** Name of our index on S over the mapped key; null when the mapped key is the bare key and S's own index serves. */
@@ -85,6 +87,7 @@ export async function beginShadowing(
 ): Promise<Migration> {
   const { plan } = migration;
   await buildMappedKeyIndex(pool, plan);
+  await failpoint('begin.index-built');
   let waited = 0;
   for (let attempt = 1; ; attempt++) {
     const started = performance.now();
@@ -118,7 +121,10 @@ async function install(
   const target = parseQualifiedName(plan.names.overlay);
   await client.query('begin isolation level read committed read write');
   try {
-    await client.query(`set local lock_timeout = ${lockTimeout}`);
+    // A process that is stopped while it holds writers back loses its session, and the application goes on.
+    await client.query(
+      `set local lock_timeout = ${lockTimeout}; set local idle_in_transaction_session_timeout = ${idleTimeout}`,
+    );
     const deferred = await findDeferred(
       client,
       plan,
@@ -136,9 +142,11 @@ async function install(
     for (const sql of captureFunctionsSql(plan)) await client.query(sql);
     await client.query(overlaySql(plan));
     await grantReaders(client, plan);
+    await failpoint('begin.tables-made');
     const asked = performance.now();
     for (const sql of captureTriggersSql(plan)) await client.query(sql);
     const locked = performance.now();
+    await failpoint('begin.capture-installed');
     const stamp = await client.query(`select ${stampSql(plan)}`);
     const physical: Physical = {
       source,
@@ -167,7 +175,9 @@ async function install(
       hold_ms: round(performance.now() - locked),
       attempts: tries.attempt,
     });
+    await failpoint('begin.before-commit');
     await client.query('commit');
+    await failpoint('begin.committed');
     return moved;
   } catch (error) {
     await client.query('rollback').catch(() => undefined);

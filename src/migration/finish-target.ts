@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
 import type { Clock } from '../core/clock.ts';
 import { ForeshadowError } from '../core/errors.ts';
+import { failpoint } from '../core/failpoint.ts';
 import { ident } from '../db/ident.ts';
 import { codeOf, isRetryable, sqlstate } from '../db/sqlstate.ts';
 import { transaction, withClient } from '../db/tx.ts';
@@ -13,6 +14,8 @@ import type { DeferredIndex, Migration } from './status.store.ts';
 
 const schema = 'foreshadow'; // where T is until the write cutover
 const maxAttempts = 30;
+/** A lock that is asked for in moments of 100 ms may take a minute to come by while writers keep the table busy. */
+const briefAttempts = 120;
 
 /**
  * After the copy: T's own unique indexes come back, S's indexes that T lacks are built, and T is vacuumed and analysed,
@@ -29,7 +32,10 @@ export async function finishTarget(
     physical.deferred.length > 0 ||
     physical.carried.some((index) => index.definition.startsWith('create unique'));
   // From the first unique index on, lanes must not refresh in single statements.
-  if (unique) await transaction(pool, (client) => setLaneMode(client, plan, 'UNIQUE'));
+  if (unique) {
+    await transaction(pool, (client) => setLaneMode(client, plan, 'UNIQUE'));
+    await failpoint('finish.unique-mode');
+  }
   for (const index of physical.deferred) {
     await options.onStep(`building unique index ${index.name}`);
     await buildDeferred(pool, migration, index, options.clock);
@@ -40,6 +46,7 @@ export async function finishTarget(
   }
   await options.onStep('vacuum and analyse of the target');
   await pool.query(`vacuum (analyze, skip_locked) ${plan.names.target}`);
+  await failpoint('finish.vacuumed');
 }
 
 /**
@@ -59,7 +66,9 @@ export async function settleTarget(
   // Of nobody is it known here that something else would answer him, so those that queue count too (relation 0: none).
   const older = () => withClient(pool, (client) => olderSnapshots(client, 0, instant));
   while ((await older()).length) await clock.sleep(200, signal);
+  await failpoint('settle.snapshots-gone');
   await briefly(pool, clock, dropGuardSql(migration).join('; '));
+  await failpoint('settle.guard-dropped');
   const { rows } = await pool.query<{ name: string }>(
     "select conname as name from pg_constraint where conrelid = $1 and contype = 'c' and not convalidated",
     [migration.plan.targetOid],
@@ -84,6 +93,7 @@ async function buildIndex(
     if (found.rows[0]) await pool.query(`drop index concurrently ${ident(schema, name)}`);
     try {
       await withClient(pool, (client) => client.query(definition));
+      await failpoint('finish.index-built');
       return;
     } catch (error) {
       if (codeOf(error) === sqlstate.uniqueViolation)
@@ -111,6 +121,7 @@ async function buildDeferred(
   await buildIndex(pool, migration, index.name, definition, clock);
   const statements = settleIndexSql(index, { schema, name: physicalOf(migration).target.name });
   if (statements.length) await briefly(pool, clock, statements.join('; '));
+  await failpoint('finish.index-settled');
 }
 
 /** DDL on T, which overlay readers use: with a short lock_timeout, repeated, so that nobody queues behind it for long. */
@@ -118,13 +129,16 @@ async function briefly(pool: Pool, clock: Clock, sql: string): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
       await transaction(pool, async (client) => {
-        await client.query("set local lock_timeout = '100ms'");
+        await client.query(
+          "set local lock_timeout = '100ms'; set local idle_in_transaction_session_timeout = '1s'",
+        );
         await client.query(sql);
+        await failpoint('finish.ddl-done');
       });
       return;
     } catch (error) {
-      if (!isRetryable(error) || attempt >= maxAttempts) throw error;
-      await clock.sleep(20 * attempt);
+      if (!isRetryable(error) || attempt >= briefAttempts) throw error;
+      await clock.sleep(Math.min(500, 20 * attempt));
     }
   }
 }

@@ -1,6 +1,7 @@
 import type { ClientBase, Pool } from 'pg';
 import type { MigrationFile } from '../config/migration-file.ts';
 import { ForeshadowError } from '../core/errors.ts';
+import { failpoint } from '../core/failpoint.ts';
 import type { TablePlan } from '../core/plan.ts';
 import type { MigrationStatus, RouteTo } from '../core/states.ts';
 import { codeOf, sqlstate } from '../db/sqlstate.ts';
@@ -116,6 +117,7 @@ export async function insertMigration(
        overriding system value values ($1, $2, $3, $4, $5, $6, $7) returning *`,
       [id, file.name, JSON.stringify(file), oids.source, oids.target, rowsTotal, JSON.stringify(planOf(id))],
     );
+    await failpoint('plan.recorded');
     return rows[0] as Migration;
   } catch (error) {
     if (codeOf(error) !== sqlstate.uniqueViolation) throw error;

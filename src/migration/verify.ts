@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
 import type { Clock } from '../core/clock.ts';
 import { ForeshadowError } from '../core/errors.ts';
+import { failpoint } from '../core/failpoint.ts';
 import type { TablePlan } from '../core/plan.ts';
 import { withClient } from '../db/tx.ts';
 import { sourceRanges } from '../sync/chunk.queries.ts';
@@ -87,6 +88,7 @@ export async function verifyNext(
   const bounds = ranges[progress.next];
   if (bounds) {
     const { found, repairs } = await compareRange(pool, plan, bounds, options);
+    await failpoint('verify.source-compared');
     return {
       ...progress,
       ...sum(progress, found),
@@ -95,6 +97,7 @@ export async function verifyNext(
     };
   }
   const run = await withClient(pool, (client) => compareTarget(client, plan, progress.after, targetRun));
+  await failpoint('verify.target-compared');
   const keys = { missing: [], different: [], extra: run.keys };
   const found = { missing: 0, different: 0, compared: 0, extra: run.extra, keys };
   return { ...progress, ...sum(progress, found), after: run.next, done: run.next === null };

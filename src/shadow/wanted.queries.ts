@@ -1,4 +1,5 @@
 import type { ClientBase, Pool } from 'pg';
+import { failpoint } from '../core/failpoint.ts';
 import { type Key, type KeyId, keyFromId, keyId } from '../core/key.ts';
 import type { TablePlan } from '../core/plan.ts';
 import type { Stratum } from '../core/states.ts';
@@ -127,6 +128,7 @@ export async function setLaneSampling(
     pi0,
     roomPerLane,
   ]);
+  await failpoint('shadow.sampling-set');
 }
 
 /** Wants every row of one range whose permanent random number is below the rate, and that is not a member already. */
@@ -147,6 +149,7 @@ export async function wantRandom(
      on conflict do nothing`,
     [from, pi0, ...within.values],
   );
+  await failpoint('shadow.random-wanted');
   return rowCount ?? 0;
 }
 

@@ -1,6 +1,7 @@
 import type { Client } from 'pg';
 import type { Clock } from '../core/clock.ts';
 import { ForeshadowError } from '../core/errors.ts';
+import { failpoint } from '../core/failpoint.ts';
 import type { TablePlan } from '../core/plan.ts';
 import { codeOf, isConnectionError, isRetryable, sqlstate } from '../db/sqlstate.ts';
 import { copyChunk, laneBounds, nextRange } from './chunk.queries.ts';
@@ -66,6 +67,7 @@ export class Lane {
       try {
         await this.#connect();
         this.#epoch = await takeLane(this.#session, plan.migrationId, lane);
+        await failpoint('lane.claimed');
         this.#bounds = await laneBounds(this.#session, plan, lane);
         return;
       } catch (error) {
@@ -117,6 +119,7 @@ export class Lane {
       return held ? 'stopped' : 'taken over';
     }
     checkStamp(this.#options.stamp, held, plan);
+    await failpoint('lane.fenced');
     let refreshed: Refreshed = { taken: 0, refreshed: 0, admitted: 0, lags: [] };
     let copied = 0;
     let moved = 0;
@@ -128,16 +131,24 @@ export class Lane {
     } else if (held.mode === 'SHADOWING') {
       const room = { migrationId: plan.migrationId, lane, pi0: held.pi0, newRoom: held.newRoom };
       refreshed = await refreshMembers(client, plan, bounds, refreshRows, room);
-      if (held.leaving) moved += (await evictLeaving(client, plan, bounds, admitRows)).evicted;
+      await failpoint('lane.members-refreshed');
+      if (held.leaving) {
+        moved += (await evictLeaving(client, plan, bounds, admitRows)).evicted;
+        await failpoint('lane.evicted');
+      }
       if (held.wanted) {
         const admitted = await admitWanted(client, plan, bounds, admitRows);
         moved += admitted.admitted + admitted.gone;
+        await failpoint('lane.admitted');
       }
     } else if (held.mode === 'IN_PROGRESS') {
       refreshed = await refreshAll(client, plan, bounds, refreshRows);
+      await failpoint('lane.refreshed');
       copied = await this.#chunk(client);
     }
+    await failpoint('lane.before-commit');
     await client.query('commit');
+    await failpoint('lane.committed');
     const work: LaneWork = { lane, mode: held.mode, refreshed, copied, moved };
     this.#options.onWork(work);
     return work;
@@ -149,6 +160,7 @@ export class Lane {
     const range = await nextRange(client, plan, lane);
     if (!range) return 0;
     const { passed } = await copyChunk(client, plan, range, chunkRows);
+    await failpoint('lane.chunk-copied');
     this.#nextChunkAt = clock.now() + pace(passed) / 1000;
     return passed;
   }
@@ -184,6 +196,7 @@ export class Lane {
       if (this.#pids.includes(pid)) mine = await takeLane(this.#session, plan.migrationId, lane, epoch);
     }
     if (!mine) throw new TakenOver();
+    await failpoint('lane.reclaimed');
     this.#epoch = mine;
   }
 

@@ -1,4 +1,5 @@
 import type { ClientBase } from 'pg';
+import { failpoint } from '../core/failpoint.ts';
 import type { TablePlan } from '../core/plan.ts';
 import {
   fixedDiffers,
@@ -82,7 +83,9 @@ async function bringAnew(
   plan: TablePlan,
   { anew, ...refreshed }: Refreshed & { readonly anew: string[][] },
 ): Promise<Refreshed> {
-  if (anew.length) await insertByKeys(client, plan, anew);
+  if (!anew.length) return refreshed;
+  await failpoint('refresh.anew');
+  await insertByKeys(client, plan, anew);
   return refreshed;
 }
 

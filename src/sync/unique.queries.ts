@@ -1,5 +1,6 @@
 import type { ClientBase } from 'pg';
 import { ForeshadowError } from '../core/errors.ts';
+import { failpoint } from '../core/failpoint.ts';
 import type { TablePlan } from '../core/plan.ts';
 import { codeOf, sqlstate } from '../db/sqlstate.ts';
 import { mappedKeyOf, sourceKeyOf, targetMatches } from './fragments.ts';
@@ -33,16 +34,19 @@ export async function refreshUnique(client: ClientBase, plan: TablePlan, limit: 
   );
   const row = taken.rows[0] as (typeof taken.rows)[0];
   if (!row.taken) return { taken: 0, refreshed: 0, admitted: 0, lags: [] };
+  await failpoint('unique.taken');
   // A deferred constraint would speak up at the commit, when it is too late to step aside.
   await client.query('set constraints all immediate');
   for (let attempt = 1; ; attempt++) {
     await client.query('savepoint refresh');
     try {
       const refreshed = await insertByKeys(client, plan, row.dirty);
+      await failpoint('unique.brought');
       return { taken: row.taken, refreshed, admitted: 0, lags: row.lags };
     } catch (error) {
       if (codeOf(error) !== sqlstate.uniqueViolation) throw error;
       await client.query('rollback to savepoint refresh');
+      await failpoint('unique.collided');
       const aside = await client.query(
         `delete from ${target} t where exists (select 1 from ${keyLog} l where ${targetMatches(plan, 'l')})`,
       );

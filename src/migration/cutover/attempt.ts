@@ -1,6 +1,7 @@
 import type { Client, Pool } from 'pg';
 import { seconds } from '../../config/migration-file.ts';
 import { ForeshadowError } from '../../core/errors.ts';
+import { failpoint } from '../../core/failpoint.ts';
 import { backlog, type LaneMode, type LaneStamp, setLaneMode, stampSql } from '../../sync/lane.queries.ts';
 import { refreshAll } from '../../sync/refresh.queries.ts';
 import { refreshUnique } from '../../sync/unique.queries.ts';
@@ -68,6 +69,7 @@ async function prepare(client: Client, migration: Migration): Promise<void> {
     throw new Blocked(`waiting for snapshots from before the end of the copy: ${sayBlockers(early)}`);
   const behind = await backlog(client, plan);
   if (behind > mostBacklog) throw new Blocked(`waiting for lanes: ${behind} changes are still to be copied`);
+  await failpoint('cutover.prepared');
 }
 
 /** A process that is stopped or cut off while it holds locks loses its session, and the application goes on. */
@@ -94,6 +96,7 @@ export async function easedSwap(
   const asked = performance.now();
   await client.query(`lock table ${plan.names.source} in exclusive mode`);
   const budget = startBudget(migration, asked);
+  await failpoint('cutover.writers-held');
   await bound(client, budget);
   while ((await client.query(`select 1 from ${plan.names.keyLog} limit 1`)).rowCount) {
     if (budget.late) {
@@ -103,6 +106,7 @@ export async function easedSwap(
     }
     await moment(); // lanes need the processor more than we do
   }
+  await failpoint('cutover.drained');
   const drained = await instantNow(client);
   for (;;) {
     const old = await olderSnapshots(client, plan.sourceOid, drained, definition.cutover.isolation);
@@ -112,8 +116,10 @@ export async function easedSwap(
       throw new Blocked(`waiting for snapshots from before the drain: ${sayBlockers(old)}`);
     await moment();
   }
+  await failpoint('cutover.snapshots-gone');
   await bound(client, budget);
   await setLaneMode(client, plan, 'STOPPED');
+  await failpoint('cutover.lanes-stopped');
   const statements = await swapSql(client, migration);
   await client.query(`set local lock_timeout = ${Math.min(lockTimeout, budget.left())}`);
   const readers = { asked: performance.now(), held: 0 };
@@ -121,6 +127,7 @@ export async function easedSwap(
   // Recursively: overlay, T, key log, S, the order in which its readers lock them.
   await client.query(`lock table ${plan.names.overlay} in access exclusive mode`);
   readers.held = performance.now();
+  await failpoint('cutover.readers-held');
   return finish(client, migration, pool, { attempt, budget, readers, statements, drained });
 }
 
@@ -141,6 +148,7 @@ export async function briefStop(
   const mode = await laneMode(client, migration);
   // Before anything is held: from here on lanes find their rows locked and leave at once.
   await setLaneMode(client, plan, 'STOPPED');
+  await failpoint('stop.lanes-stopped');
   await beginHolding(client, migration);
   const asked = performance.now();
   // The view alone, then T, then S. LOCK TABLE on the view would take the key log before S, and writers hold S first.
@@ -151,12 +159,14 @@ export async function briefStop(
   await bound(client, budget);
   await client.query(`lock table ${plan.names.source} in access exclusive mode`);
   await bound(client, budget);
+  await failpoint('stop.everybody-held');
   const everything = { low: null, high: null };
   const refresh = () =>
     mode === 'UNIQUE'
       ? refreshUnique(client, plan, mostBacklog)
       : refreshAll(client, plan, everything, mostBacklog);
   while ((await refresh()).taken > 0) await bound(client, budget);
+  await failpoint('stop.drained');
   const statements = await swapSql(client, migration); // under the lock: sequences must not move on
   return finish(client, migration, pool, { attempt, budget, readers: budget, statements, drained: null });
 }
@@ -192,12 +202,14 @@ async function finish(
   const transaction = await client.query<{ xid: string }>('select pg_current_xact_id()::text as xid');
   await bound(client, budget);
   await client.query(withSwapXid(held.statements, transaction.rows[0]?.xid as string).join(';\n'));
+  await failpoint('cutover.swapped');
   const moved = await moveStatus(client, migration, 'IN_PROGRESS', 'COMPLETED', {
     writes_cut_over_at: databaseNow,
     completed_at: databaseNow,
     wait_reason: null,
   });
   await routeTo(client, migration.id, 'target', 'target');
+  await failpoint('cutover.routed');
   if (held.drained) {
     // Once more: a writer that queued when we looked first may have given up, and would read on by his old snapshot.
     const old = await olderSnapshots(
@@ -209,6 +221,7 @@ async function finish(
     if (old.length) throw new Blocked(`a snapshot from before the drain turned up: ${sayBlockers(old)}`);
   }
   await client.query('commit');
+  await failpoint('cutover.committed');
   const done = performance.now();
   const round = (ms: number) => Math.round(ms * 100) / 100;
   for (const [kind, lock] of [

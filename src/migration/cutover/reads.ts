@@ -1,4 +1,5 @@
 import type { Pool } from 'pg';
+import { failpoint } from '../../core/failpoint.ts';
 import { transaction } from '../../db/tx.ts';
 import { setLaneMode } from '../../sync/lane.queries.ts';
 import { databaseNow, type Migration, moveStatus, routeTo } from '../status.store.ts';
@@ -8,14 +9,18 @@ import { databaseNow, type Migration, moveStatus, routeTo } from '../status.stor
  * exact all the time, so this changes a route and nothing else; it takes no lock on the application's tables.
  */
 export async function cutOverReads(pool: Pool, migration: Migration): Promise<Migration> {
-  return transaction(pool, async (client) => {
+  const moved = await transaction(pool, async (client) => {
     const moved = await moveStatus(client, migration, 'READY', 'IN_PROGRESS', {
       phase: 'copy',
       reads_cut_over_at: databaseNow,
       wait_reason: null,
     });
     await setLaneMode(client, migration.plan, 'IN_PROGRESS');
+    await failpoint('reads.modes-set');
     await routeTo(client, migration.id, 'overlay', 'source');
+    await failpoint('reads.routed');
     return moved;
   });
+  await failpoint('reads.committed');
+  return moved;
 }

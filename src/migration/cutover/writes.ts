@@ -2,7 +2,7 @@ import type { Client, Pool } from 'pg';
 import type { MigrationFile } from '../../config/migration-file.ts';
 import type { Clock } from '../../core/clock.ts';
 import { ForeshadowError } from '../../core/errors.ts';
-import { codeOf, isConnectionError, isRetryable, sqlstate } from '../../db/sqlstate.ts';
+import { codeOf, isRetryable, sqlstate } from '../../db/sqlstate.ts';
 import { getMigration, type Migration } from '../status.store.ts';
 import { Blocked, briefStop, easedSwap } from './attempt.ts';
 import { statementSnapshotReaders } from './blockers.queries.ts';
@@ -35,11 +35,10 @@ export async function cutOverWrites(migration: Migration, options: CutoverOption
       return await swap(client, migration, options.pool, attempt);
     } catch (error) {
       await client.query('rollback').catch(() => undefined);
-      // The answer to COMMIT may be lost; the status row, written in the same transaction, knows.
-      if (isConnectionError(error)) {
-        const now = await getMigration(options.pool, migration.name);
-        if (now.status === 'COMPLETED') return now;
-      }
+      // The answer to COMMIT may be lost, or another process was quicker, which to us looks as if capture had been dropped.
+      // The status row, written in the same transaction, knows.
+      const now = await getMigration(options.pool, migration.name).catch(() => null);
+      if (now?.status === 'COMPLETED') return now;
       const again =
         error instanceof Blocked || isRetryable(error) || codeOf(error) === sqlstate.queryCanceled;
       if (!again) throw error;
