@@ -12,7 +12,7 @@ import type { Fetched, JobQueue } from './queue.ts';
 /** While the log has nothing new, it is looked at this often, in ms. */
 const mineEvery = 150;
 /** The same task is not asked for more often than this, in seconds. */
-const delegateEvery = 0.5;
+const delegateEvery = 1;
 
 export interface Bench {
   readonly ctx: Context;

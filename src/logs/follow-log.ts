@@ -73,6 +73,7 @@ export class LogFollower {
     for (const identity of this.positions.keys()) if (!present.has(identity)) this.positions.delete(identity);
 
     let budget = this.maxBytes;
+    const before = this.counters.bytes;
     for (const file of files) {
       if (!this.positions.has(file.identity)) {
         const offset = this.first && this.from === 'end' ? file.size : 0;
@@ -81,15 +82,16 @@ export class LogFollower {
       if (budget > 0) budget -= await this.read(file, budget, out);
     }
     this.first = false;
-    this.unread = files.reduce(
+    const unread = files.reduce(
       (sum, { identity, size }) => sum + Math.max(0, size - (this.positions.get(identity)?.offset ?? 0)),
       0,
     );
+    this.unread = this.counters.bytes > before ? unread : 0;
     this.parser.feed([], out, this.clock.now());
     return out;
   }
 
-  /** Bytes that lie behind what was read, as of the last poll. */
+  /** Bytes that another poll would read, as of the last one; the beginning of a line that has no end yet does not count. */
   get behind(): number {
     return this.unread;
   }

@@ -196,8 +196,8 @@ export async function heatRanges(ctx: Context, migration: Migration, signals: Si
   );
 }
 
-/** Whether the last choice is old enough for another one. */
+/** Whether the last choice is old enough for another one, or was not carried out to its end. */
 export function choiceIsDue(migration: Migration, now: number): boolean {
-  const { chosen_at = Number.NEGATIVE_INFINITY } = migration.sampling as Sampling;
-  return now - chosen_at >= seconds(migration.definition.predict.every);
+  const { chosen_at = Number.NEGATIVE_INFINITY, pi0 = 0, filled = 0 } = migration.sampling as Sampling;
+  return filled < pi0 || now - chosen_at >= seconds(migration.definition.predict.every);
 }

@@ -213,7 +213,7 @@ test('a second run of the same migration gives way, and the first goes on unharm
   expect(await failureOf(db.run(file))).toMatchObject({
     code: 'ALREADY_RUNNING',
     exitCode: 5,
-    message: expect.stringMatching(/migration "m" is being run by pid \d+ \(foreshadow lane\)/),
+    message: expect.stringMatching(/migration "m" is being run by run \S+ \(pid \d+ on the server\)/),
     hint: expect.stringMatching(/Stop the other process/),
   });
   expect(
