@@ -177,6 +177,7 @@ async function keepShadow(run: Run): Promise<void> {
 function reached(run: Run): boolean {
   const { status } = run.migration;
   // a stretch ends where somebody has paused it; a run in the foreground says so
-  const paused = run.options.seconds !== undefined && (status === 'PAUSED' || status === 'FAILED');
+  const stopped = status === 'PAUSED' || status === 'FAILED' || run.migration.orders.abort !== undefined;
+  const paused = run.options.seconds !== undefined && stopped;
   return status === run.options.until || status === 'COMPLETED' || isOver(status) || paused || run.over;
 }

@@ -67,5 +67,8 @@ async function writes(ctx: Context, migration: Migration, maxAttempts: number): 
       onWait: async (reason) => remark(`  waiting: ${reason}`),
     }),
   );
-  await settleTarget(ctx.pool, done, ctx.clock);
+  await settleTarget(ctx.pool, done, ctx.clock, async (reason) => {
+    remark(`  waiting: ${reason}`);
+    return true;
+  });
 }

@@ -16,6 +16,8 @@ export function startCommand(program: Command): Command {
         await startMigration(ctx, file);
         const status = await describeMigration(ctx.pool, file.name);
         if (flags.json) print(status);
+        else if (status.status === 'PAUSED' || status.status === 'FAILED')
+          say(`migration ${file.name} is ${status.status}; go on with: foreshadow resume ${file.name}`);
         else say(`migration ${file.name} is ${status.status}; a running serve or worker takes it from here`);
       });
     });

@@ -6,6 +6,8 @@ import { type CommonFlags, configOf, interruptible, remark, withContext } from '
 
 /** Milliseconds for jobs to reach a safe point. */
 const grace = 8000;
+/** After a signal the process is gone by then, whatever hangs. */
+const deadline = 10_000;
 
 export function workerCommand(program: Command): Command {
   return program
@@ -23,6 +25,7 @@ export function workerCommand(program: Command): Command {
             new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true })),
         );
       } finally {
+        setTimeout(() => process.exit(1), deadline).unref(); // a statement that cannot be cut must not hold it
         await engine.stop(grace).catch((error: Error) => {
           throw new ForeshadowError('UNEXPECTED', `the worker did not stop well: ${error.message}`);
         });

@@ -1,7 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { recordAudit } from './audit.queries.ts';
 import type { Backend } from './backend.ts';
-import { loggable } from './problems.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -27,7 +26,7 @@ export function installAudit(app: FastifyInstance, { ctx }: Backend): void {
     try {
       await recordAudit(ctx.pool, entry);
     } catch (error) {
-      request.log.error({ err: loggable(error), audit: entry }, 'the audit row could not be written');
+      request.log.error({ err: error, audit: entry }, 'the audit row could not be written');
     }
     return payload;
   });

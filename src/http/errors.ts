@@ -1,14 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import {
-  HttpProblem,
-  type HttpProblemCode,
-  loggable,
-  problemOf,
-  problemType,
-  publicError,
-} from './problems.ts';
+import { HttpProblem, type HttpProblemCode, problemOf, problemType, publicError } from './problems.ts';
 import { saneRequestId } from './request-id.ts';
 
 /** Answers with a problem document; says in the log what the client is not told. */
@@ -16,7 +9,7 @@ export function sendProblem(error: unknown, request: FastifyRequest, reply: Fast
   const path = request.url.split('?', 1)[0] ?? '';
   const { document, headers } = problemOf(error, path, request.id);
   if (document.status >= 500 && publicError(error) === null)
-    request.log.error({ err: loggable(error) }, 'a request failed unexpectedly');
+    request.log.error({ err: error }, 'a request failed unexpectedly');
   void reply.code(document.status).headers(headers).type(problemType).send(JSON.stringify(document));
 }
 

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import Type from 'typebox';
 import type { Backend } from './backend.ts';
 import { claimKey, dropOldKeys, releaseKey, type StoredAnswer, storeAnswer } from './idempotency.queries.ts';
-import { HttpProblem, loggable } from './problems.ts';
+import { HttpProblem } from './problems.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -42,7 +42,7 @@ export function installIdempotency(app: FastifyInstance, { ctx }: Backend) {
       else await storeAnswer(ctx.pool, actor.name, key, answerOf(reply, payload));
     } catch (error) {
       // The action is done; a retry meets "still at work" for a minute and then does the same again.
-      request.log.error({ err: loggable(error) }, 'the answer could not be stored under its idempotency key');
+      request.log.error({ err: error }, 'the answer could not be stored under its idempotency key');
     }
     return payload;
   });

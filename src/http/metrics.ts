@@ -3,7 +3,6 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { migrationStatuses } from '../core/states.ts';
 import type { Backend } from './backend.ts';
 import { migrationFigures } from './metrics.queries.ts';
-import { loggable } from './problems.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -123,7 +122,7 @@ function databaseFigures(registry: Registry, { ctx, queue }: Backend): () => Pro
     } catch (error) {
       for (const each of [...ofMigrations, jobs]) each.reset();
       up.set(0);
-      ctx.log.warn({ err: loggable(error) }, 'metrics of the database could not be read');
+      ctx.log.warn({ err: error }, 'metrics of the database could not be read');
     }
   };
 }

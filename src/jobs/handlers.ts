@@ -1,11 +1,11 @@
 import type { Context } from '../context.ts';
 import { ForeshadowError } from '../core/errors.ts';
-import { isConnectionError, isRetryable } from '../db/sqlstate.ts';
-import { findMigration, type Migration, recordEvent, updateStatus } from '../migration/status.store.ts';
+import { codeOf, isConnectionError, isRetryable } from '../db/sqlstate.ts';
+import { findMigration, type Migration, recordOnce, updateStatus } from '../migration/status.store.ts';
 import { isLease, type Lease, type Leases } from '../pipeline/leases.ts';
 import type { PipelineEvent, Task } from '../pipeline/run.ts';
 import { advanceMigration, performTask } from '../pipeline.ts';
-import { boundSeconds, type JobKind, mayRun, standingJobs } from './kinds.ts';
+import { boundSeconds, mayRun, standingJobs, standingKinds } from './kinds.ts';
 import type { Lives } from './lives.ts';
 import type { Fetched, JobQueue } from './queue.ts';
 
@@ -44,15 +44,18 @@ export async function handle(bench: Bench, job: Fetched): Promise<Outcome> {
   const lease = await leases.take(migration.id, job.kind);
   if (!isLease(lease)) return { outcome: 'skipped', reason: `${lease.holder} is at it` };
   const began = ctx.clock.now();
+  let outcome: Outcome;
   try {
     await work(bench, migration, job, lease);
-    return { outcome: 'done', seconds: Math.round((ctx.clock.now() - began) * 1000) / 1000 };
+    outcome = { outcome: 'done', seconds: Math.round((ctx.clock.now() - began) * 1000) / 1000 };
   } catch (error) {
-    return await explained(bench, migration, job, error);
+    outcome = await explained(bench, migration, job, error);
   } finally {
     await lease.release();
-    await goOn(bench, job);
   }
+  // after a failure the reconciler sends it again, in seconds; at once it would only fail again
+  if (outcome.outcome === 'done' || bench.stop.aborted) await goOn(bench, job);
+  return outcome;
 }
 
 async function work(bench: Bench, migration: Migration, job: Fetched, lease: Lease): Promise<void> {
@@ -79,7 +82,6 @@ async function mine({ ctx, lives }: Bench, migration: Migration, signal: AbortSi
   while (ctx.clock.now() < until && !signal.aborted) {
     const { behind, taken } = await mining.step();
     if (behind === 0 && taken === 0) await ctx.clock.sleep(mineEvery, signal).catch(() => undefined);
-    if (!migration.definition.queryLog) return;
   }
   await mining.forget();
 }
@@ -114,27 +116,39 @@ async function explained(
   if (stop.aborted) return { outcome: 'skipped', reason: 'this process is stopping' };
   const code = error instanceof ForeshadowError ? error.code : null;
   // somebody moved the migration under our hands: paused, aborted, or taken over
-  if (code === 'ALREADY_RUNNING' || (now && (code === 'CONFLICT' || now.status !== migration.status) && code))
+  if (
+    code === 'ALREADY_RUNNING' ||
+    code === 'INTERRUPTED' ||
+    (now && (code === 'CONFLICT' || now.status !== migration.status) && code)
+  )
     return { outcome: 'skipped', reason: (error as Error).message };
-  if (job.kind === 'mine' && now) await sayMiningFailed(ctx, now, error as Error);
   const passing = isConnectionError(error) || isRetryable(error) || code === 'DATABASE_UNREACHABLE';
   if (code && !passing && code !== 'LOG_UNREADABLE' && code !== 'CUTOVER_BLOCKED')
     return { outcome: 'stopped', code, reason: (error as Error).message };
+  if (now && !isConnectionError(error)) await sayFailing(ctx, now, job, error);
   throw error;
 }
 
-async function sayMiningFailed(ctx: Context, migration: Migration, error: Error): Promise<void> {
-  const reason = `the query log cannot be mined: ${error.message}`;
-  if (migration.wait_reason === reason) return;
-  await updateStatus(ctx.pool, migration.id, { wait_reason: reason });
-  await recordEvent(ctx.pool, migration.id, 'warning', { message: reason });
+const failing: Readonly<Record<string, string>> = { mine: 'the query log cannot be mined' };
+
+/** In the status, and once among the events: a job that fails again and again must not go unnoticed. */
+async function sayFailing(ctx: Context, migration: Migration, job: Fetched, error: unknown): Promise<void> {
+  const message = `${failing[job.kind] ?? `${job.kind} fails, and is tried again`}: ${publicReason(error).message}`;
+  await updateStatus(ctx.pool, migration.id, { wait_reason: message });
+  await recordOnce(ctx.pool, migration.id, 'warning', message);
+}
+
+/** What may be told of an error to whoever may look at jobs: PostgreSQL's own messages can hold values of rows. */
+export function publicReason(error: unknown): { readonly code: string; readonly message: string } {
+  if (error instanceof ForeshadowError) return { code: error.code, message: error.message };
+  const code = codeOf(error) ?? 'UNEXPECTED';
+  return { code, message: `${code}; the log of the process that did it says more` };
 }
 
 /** A standing job sends its successor. */
 async function goOn({ ctx, queue, stop }: Bench, job: Fetched): Promise<void> {
-  if (!standing.includes(job.kind)) return;
+  if (!standingKinds.includes(job.kind)) return;
   const migration = await findMigration(ctx.pool, job.migration).catch(() => null);
   if (migration && standingJobs(migration).includes(job.kind) && (job.kind !== 'mine' || !stop.aborted))
     await queue.send(job.kind, job.migration).catch(() => null); // the reconciler will
 }
-const standing: readonly JobKind[] = ['mine', 'migrate'];

@@ -5,6 +5,9 @@ import type { Migration } from '../migration/status.store.ts';
 export const jobKinds = ['mine', 'train', 'resample', 'evaluate', 'migrate', 'verify', 'abort'] as const;
 export type JobKind = (typeof jobKinds)[number];
 
+/** Kinds that a state asks for all the time; one that is done sends its successor. */
+export const standingKinds: readonly JobKind[] = ['mine', 'migrate'];
+
 /** Seconds that one call may take. Building an index cannot be cut and takes longer; its lease goes on meanwhile. */
 export const boundSeconds = 45;
 

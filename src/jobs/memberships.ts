@@ -3,11 +3,15 @@ import type { KeyId } from '../core/key.ts';
 import type { Stratum } from '../core/states.ts';
 import { codeOf, sqlstate } from '../db/sqlstate.ts';
 import type { Migration } from '../migration/status.store.ts';
-import { storedMembers } from '../shadow/wanted.queries.ts';
+import { aboutHowManyMembers, membersAmong, storedMembers } from '../shadow/wanted.queries.ts';
 
 /** Reading all members takes at most this share of the time. */
 const mostShare = 0.05;
 const leastAge = 1;
+/** A larger shadow is not read whole: the keys of each request are looked up. */
+const mostMembers = 1_000_000;
+/** What nobody asked about for so long is forgotten, in seconds. */
+const keptFor = 600;
 
 export interface MemberLookup {
   /** members that are in the target, with the reason for which they are in the shadow */
@@ -15,6 +19,8 @@ export interface MemberLookup {
   /** when they were read, seconds since the epoch */
   readonly asOf: number;
 }
+
+const tooLarge: MemberLookup = { strata: new Map(), asOf: Number.NaN };
 
 /** Who is in the shadow, read anew every second, or more rarely where it is so large that reading takes long. */
 export class Memberships {
@@ -27,22 +33,39 @@ export class Memberships {
   }
 
   /** @returns null while a migration has no shadow, or has it no longer */
-  async of(migration: Migration): Promise<MemberLookup | null> {
+  async of(migration: Migration, ids: readonly KeyId[]): Promise<MemberLookup | null> {
     if (!migration.physical || migration.write_to === 'target') return null;
     const known = this.#known.get(migration.id);
-    if (known && this.#ctx.clock.now() < known.until) return known.lookup;
+    if (known && known.lookup !== tooLarge && this.#ctx.clock.now() < known.until) return known.lookup;
+    this.#prune();
+    if (known?.lookup === tooLarge) return this.#lookUp(migration, ids);
     let reading = this.#reading.get(migration.id);
     if (!reading) {
       reading = this.#read(migration).finally(() => this.#reading.delete(migration.id));
       this.#reading.set(migration.id, reading);
     }
     // what is known already serves until the new one is there
-    return known?.lookup ?? reading;
+    const lookup = known?.lookup ?? (await reading);
+    return lookup === tooLarge ? this.#lookUp(migration, ids) : lookup;
+  }
+
+  async #lookUp(migration: Migration, ids: readonly KeyId[]): Promise<MemberLookup> {
+    const asOf = this.#ctx.clock.now();
+    return { strata: await membersAmong(this.#ctx.pool, migration.plan, ids), asOf };
+  }
+
+  #prune(): void {
+    const now = this.#ctx.clock.now();
+    for (const [id, { until }] of this.#known) if (now > until + keptFor) this.#known.delete(id);
   }
 
   async #read(migration: Migration): Promise<MemberLookup | null> {
     const asOf = this.#ctx.clock.now();
     try {
+      if ((await aboutHowManyMembers(this.#ctx.pool, migration.plan)) > mostMembers) {
+        this.#known.set(migration.id, { lookup: tooLarge, until: asOf + keptFor });
+        return tooLarge;
+      }
       const stored = await storedMembers(this.#ctx.pool, migration.plan, 'all');
       const strata = new Map<KeyId, Stratum>();
       for (const { id, state, stratum } of stored) if (state === 'present') strata.set(id, stratum);

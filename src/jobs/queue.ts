@@ -2,7 +2,7 @@ import type { Client, Pool } from 'pg';
 import PgBoss from 'pg-boss';
 import type { Logger } from 'pino';
 import { codeOf, sqlstate } from '../db/sqlstate.ts';
-import { boundSeconds, type JobKind, jobKinds } from './kinds.ts';
+import { boundSeconds, type JobKind, jobKinds, standingKinds } from './kinds.ts';
 
 /** The queue's own schema. Nothing in it is the truth: emptied, it is rebuilt from the status tables. */
 export const queueSchema = 'foreshadow_jobs';
@@ -11,7 +11,9 @@ const channel = 'foreshadow_jobs';
 
 /** Beyond its bound a job counts as lost and may be tried again; its lease keeps two from working at once. */
 const expireInSeconds = 2 * boundSeconds;
-const retries = { retryLimit: 5, retryDelay: 2, retryBackoff: true };
+/** Standing jobs are sent again by the reconciler. */
+const retries = (kind: JobKind) =>
+  standingKinds.includes(kind) ? { retryLimit: 0 } : { retryLimit: 5, retryDelay: 2, retryBackoff: true };
 
 export interface Job {
   readonly id: string;
@@ -82,7 +84,7 @@ export class JobQueue {
     const { rows } = await this.#pool.query<{ name: string }>(`select name from ${queueSchema}.queue`);
     for (const kind of jobKinds) {
       if (rows.some(({ name }) => name === kind)) continue;
-      const options = { name: kind, policy: 'short', expireInSeconds, ...retries } as const;
+      const options = { name: kind, policy: 'short', expireInSeconds, ...retries(kind) } as const;
       try {
         await this.#boss.createQueue(kind, options);
       } catch (error) {

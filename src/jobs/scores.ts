@@ -36,10 +36,10 @@ export class ScoreDesk {
     const { migration: name, keys } = parseRequest(body);
     const { live, migration } = await this.#lives.fresh(name);
     requireKeysOf(migration, keys);
-    const members = await this.#memberships.of(migration);
     const cache = this.#cacheOf(live).under(live.modelVersion);
     const now = this.#ctx.clock.now();
     const ids = keys.map(keyId);
+    const members = await this.#memberships.of(migration, ids);
     const entries = ids.map((id) => cache.get(id, now));
     const missing = ids.flatMap((_, i) => (entries[i] ? [] : [i]));
     const found = await scoreKeys(

@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import type { Context } from '../context.ts';
 import { Leases } from '../pipeline/leases.ts';
-import { type Bench, handle } from './handlers.ts';
+import { type Bench, handle, publicReason } from './handlers.ts';
 import { atOnce, type JobKind, jobKinds } from './kinds.ts';
 import { Lives } from './lives.ts';
 import { type Fetched, JobQueue } from './queue.ts';
@@ -118,8 +118,7 @@ export class JobWorker {
     } catch (error) {
       this.#failed += 1;
       this.#ctx.log.warn({ kind, migration, err: error }, 'job failed; it will be tried again');
-      const { code, message } = error as Error & { code?: string };
-      await this.#queue.fail(job, { code: code ?? 'UNEXPECTED', message }).catch(() => undefined);
+      await this.#queue.fail(job, publicReason(error)).catch(() => undefined);
     }
   }
 

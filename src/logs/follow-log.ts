@@ -26,10 +26,14 @@ interface Position {
   head: Buffer;
   /** in the middle of a line that is too long to read */
   skipping: boolean;
+  /** when the file was last there, seconds */
+  seenAt: number;
 }
 
 // a jsonlog line begins with its time, to the millisecond
 const headBytes = 48;
+/** A file may be missing from a listing while it is renamed; so long its place is kept, in seconds. */
+const absentFor = 300;
 
 /**
  * Follows log files as the server writes them. Files are known by device and inode, so renaming one is not a new
@@ -52,7 +56,8 @@ export class LogFollower {
     this.clock = options.clock ?? systemClock;
     this.parser = new LogParser(options);
     for (const [identity, { offset, head }] of Object.entries(options.place ?? {})) {
-      this.positions.set(identity, { offset, head: Buffer.from(head, 'base64'), skipping: false });
+      const seenAt = this.clock.now();
+      this.positions.set(identity, { offset, head: Buffer.from(head, 'base64'), skipping: false, seenAt });
       this.first = false;
     }
   }
@@ -69,15 +74,20 @@ export class LogFollower {
   async poll(): Promise<ExecutedStatement[]> {
     const out: ExecutedStatement[] = [];
     const files = await listLogFiles(this.pathOrGlob);
-    const present = new Set(files.map((file) => file.identity));
-    for (const identity of this.positions.keys()) if (!present.has(identity)) this.positions.delete(identity);
+    const now = this.clock.now();
+    for (const { identity } of files) {
+      const position = this.positions.get(identity);
+      if (position) position.seenAt = now;
+    }
+    for (const [identity, { seenAt }] of this.positions)
+      if (now - seenAt > absentFor) this.positions.delete(identity);
 
     let budget = this.maxBytes;
     const before = this.counters.bytes;
     for (const file of files) {
       if (!this.positions.has(file.identity)) {
         const offset = this.first && this.from === 'end' ? file.size : 0;
-        this.positions.set(file.identity, { offset, head: Buffer.alloc(0), skipping: false });
+        this.positions.set(file.identity, { offset, head: Buffer.alloc(0), skipping: false, seenAt: now });
       }
       if (budget > 0) budget -= await this.read(file, budget, out);
     }

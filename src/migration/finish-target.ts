@@ -7,7 +7,7 @@ import { codeOf, isRetryable, sqlstate } from '../db/sqlstate.ts';
 import { transaction, withClient } from '../db/tx.ts';
 import { rowMapAsRow } from '../sync/fragments.ts';
 import { setLaneMode } from '../sync/lane.queries.ts';
-import { instantNow, olderSnapshots } from './cutover/blockers.queries.ts';
+import { instantNow, olderSnapshots, sayBlockers } from './cutover/blockers.queries.ts';
 import { dropGuardSql, finalTable, physicalOf } from './cutover/swap.ts';
 import { settleIndexSql } from './deferred-indexes.ts';
 import type { DeferredIndex, Migration } from './status.store.ts';
@@ -52,20 +52,28 @@ export async function finishTarget(
 /**
  * After the write cutover, when every snapshot from before it is gone: the guard is dropped, and checks that the swap
  * added without looking are validated. May be repeated.
+ * @param onWait says whether to go on waiting
+ * @returns whether everything is done
  */
 export async function settleTarget(
   pool: Pool,
   migration: Migration,
   clock: Clock,
-  signal?: AbortSignal,
-): Promise<void> {
+  onWait: (reason: string) => Promise<boolean>,
+): Promise<boolean> {
   const { schema: finalSchema, name } = finalTable(migration);
   const table = ident(finalSchema, name);
   // Taken after the commit is known: whoever starts later sees the swap.
   const instant = await withClient(pool, instantNow);
   // Of nobody is it known here that something else would answer him, so those that queue count too (relation 0: none).
   const older = () => withClient(pool, (client) => olderSnapshots(client, 0, instant));
-  while ((await older()).length) await clock.sleep(200, signal);
+  for (;;) {
+    const old = await older();
+    if (!old.length) break;
+    const reason = `the swap is done; waiting for snapshots from before it, to drop the guard: ${sayBlockers(old)}`;
+    if (!(await onWait(reason))) return false;
+    await clock.sleep(200);
+  }
   await failpoint('settle.snapshots-gone');
   await briefly(pool, clock, dropGuardSql(migration).join('; '));
   await failpoint('settle.guard-dropped');
@@ -74,6 +82,7 @@ export async function settleTarget(
     [migration.plan.targetOid],
   );
   for (const check of rows) await pool.query(`alter table ${table} validate constraint ${ident(check.name)}`);
+  return true;
 }
 
 /** CREATE INDEX CONCURRENTLY, repeated when rows on the move collided, stopped when the data itself does. */

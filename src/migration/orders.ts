@@ -14,6 +14,11 @@ export type { Order } from './status.store.ts';
 export async function giveOrder(pool: Pool, name: string, order: Order, by: string): Promise<Migration> {
   const migration = await getMigration(pool, name);
   requirePossible(migration, order);
+  if (order !== 'abort' && !migration.managed)
+    throw new ForeshadowError(
+      'CONFLICT',
+      `migration ${name} is not in the hands of the job runner: use "foreshadow cutover", or hand it over with "foreshadow start"`,
+    );
   await pool.query(
     `update foreshadow.migration_status
         set orders = jsonb_build_object($2::text, jsonb_build_object('by', $3::text, 'at', clock_timestamp())) || orders,
@@ -62,10 +67,14 @@ export async function pauseMigration(pool: Pool, name: string, by: string): Prom
       'CONFLICT',
       `migration ${name} is ${migration.status}; there is nothing to pause`,
     );
-  return moveStatus(pool, migration, migration.status, 'PAUSED', {
+  const paused = await moveStatus(pool, migration, migration.status, 'PAUSED', {
     status_before: migration.status,
     wait_reason: `paused by ${by}; resume to go on`,
   });
+  // what was asked for before the pause would come as a surprise after it
+  for (const order of ['cutover-reads', 'cutover-writes'] as const)
+    await fulfilOrder(pool, migration.id, order);
+  return paused;
 }
 
 /**

@@ -37,9 +37,12 @@ export async function resume(pool: Pool, known: Migration, file: MigrationFile):
   const migration = rows[0] as Migration;
   if (migration.status !== 'PAUSED' && migration.status !== 'FAILED') return migration;
   const stamp = await requireUnchanged(pool, migration);
-  const back = migration.status_before ?? 'PLANNED';
+  const before = migration.status_before ?? 'PLANNED';
+  // what made it READY may not hold any more: the gate is asked again
+  const back = before === 'READY' ? 'SHADOWING' : before;
   return moveStatus(pool, migration, migration.status, back, {
     ...(stamp ? { physical: { ...migration.physical, stamp } } : {}),
+    ...(before === 'READY' ? { ready_at: null, confident_in_a_row: 0 } : {}),
     status_before: null,
     error: null,
     wait_reason: null,

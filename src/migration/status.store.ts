@@ -219,6 +219,17 @@ export async function recordEvent(
   );
 }
 
+/** An event that is not repeated while it stays the latest of its kind. */
+export async function recordOnce(db: Pool, id: number, kind: string, message: string): Promise<void> {
+  await db.query(
+    `insert into foreshadow.migration_event (migration_id, kind, detail)
+     select $1, $2, jsonb_build_object('message', $3::text)
+      where $3 is distinct from (select e.detail ->> 'message' from foreshadow.migration_event e
+                                  where e.migration_id = $1 and e.kind = $2 order by e.id desc limit 1)`,
+    [id, kind, message],
+  );
+}
+
 /** One lock that we took on the application's tables: how long we waited, how long others could have waited for us. */
 export interface LockRecord {
   readonly kind: 'capture' | 'cutover-writers' | 'cutover-readers' | 'abort';

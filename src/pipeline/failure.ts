@@ -1,5 +1,6 @@
 import { ForeshadowError } from '../core/errors.ts';
 import { isConnectionError } from '../db/sqlstate.ts';
+import { fulfilOrder } from '../migration/orders.ts';
 import { requireUnchanged, sayChange } from '../migration/resume.ts';
 import { isOver } from '../migration/states.ts';
 import { moveStatus } from '../migration/status.store.ts';
@@ -81,6 +82,8 @@ async function fail(run: Run, error: ForeshadowError): Promise<void> {
       wait_reason: error.message,
     }),
   );
+  for (const order of ['cutover-reads', 'cutover-writes'] as const)
+    await fulfilOrder(run.ctx.pool, run.migration.id, order);
 }
 
 /** A lane knows that a table was altered; the catalogue knows how. */

@@ -1,7 +1,9 @@
+import { forgetAccesses } from '../access/store.queries.ts';
 import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import { type Migration, recordEvent, updateStatus } from '../migration/status.store.ts';
 import { type Predictor, saveModel, trainModel } from '../model/index.ts';
+import { keptAccesses } from './mining.ts';
 import { observedSoFar } from './observation.ts';
 
 /** Below this many accesses there is nothing to learn; prediction rests on recent use until then. */
@@ -21,6 +23,7 @@ export interface Learnt {
 export async function learn(ctx: Context, migration: Migration): Promise<Learnt | null> {
   const { predict, shadow } = migration.definition;
   await updateStatus(ctx.pool, migration.id, { train_tried_at: new Date(ctx.clock.now() * 1000) });
+  await forgetAccesses(ctx.pool, migration.id, keptAccesses);
   const accesses = await observedSoFar(ctx, migration);
   if (accesses.length < fewestAccesses) {
     const reason = `${accesses.length} accesses seen, ${fewestAccesses} needed to train; the shadow follows recent use and changes`;

@@ -7,6 +7,8 @@ import { dropLease, type LeaseHolder, renewLeases, takeLease } from '../migratio
 
 /** Renewed several times within the time that a lease holds, so that one slow answer costs nothing. */
 const renewEvery = 2000;
+/** Longer, and the lease has run out meanwhile. */
+const answerWithin = 8000;
 
 /** The right to do one kind of work on one migration. Lanes are fenced besides; this spares work, and is not what keeps rows safe. */
 export interface Lease {
@@ -83,6 +85,15 @@ export class Leases {
     }
   }
 
+  async #within<T>(work: Promise<T>): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(noAnswer()), answerWithin);
+    });
+    work.catch(() => undefined);
+    return Promise.race([work, late]).finally(() => clearTimeout(timer));
+  }
+
   #lose(name: string, lease: Held): void {
     this.#held.delete(name);
     lease.lost.abort(
@@ -98,19 +109,24 @@ export class Leases {
     const run = async () => {
       this.#client ??= await this.#ctx.connect('lease');
       try {
-        return await body(this.#client);
+        return await this.#within(body(this.#client));
       } catch (error) {
         if (isConnectionError(error)) {
-          await this.#client?.end().catch(() => undefined);
+          const lost = this.#client;
           this.#client = null;
+          void lost?.end().catch(() => undefined); // it may never answer
         }
         throw error;
       }
     };
+    // A connection that was dropped without a word would keep everybody waiting until TCP gives up.
     const done = this.#work.then(run, run);
     this.#work = done.catch(() => undefined);
     return done;
   }
 }
+
+/** As pg says it of a connection that is gone. */
+const noAnswer = () => new Error('Connection terminated: no answer in time');
 
 export const isLease = (taken: Lease | LeaseHolder): taken is Lease => 'release' in taken;

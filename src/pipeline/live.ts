@@ -13,6 +13,9 @@ import { type Choice, rivalsNow, type Sampling } from './choice.ts';
 import { Mining } from './mining.ts';
 import { Observation } from './observation.ts';
 
+/** A Map ends at 16.7 million keys, and the memory of a process before. */
+const mostKeys = 10_000_000;
+
 /**
  * What one process holds in memory about a migration: live features, the model, and the measurement of coverage. All
  * of it can be rebuilt from the database, and several pieces of work may share it.
@@ -78,6 +81,8 @@ export class Live {
   }
 
   async #follow(migration: Migration): Promise<Observation> {
+    // Keys are never forgotten one by one; what has grown beyond this is built anew, from what the store still holds.
+    if ((this.#observation?.engine.size ?? 0) > mostKeys) this.#observation = null;
     this.#observation ??= new Observation(this.#ctx, migration);
     const observation = this.#observation;
     const accesses = await observation.poll(migration);

@@ -15,7 +15,7 @@ import { LogFollower, requireReadableLog } from '../logs/index.ts';
 import type { Migration } from '../migration/status.store.ts';
 
 /** Accesses kept for training; the oldest go first. */
-const keptAccesses = 4_000_000;
+export const keptAccesses = 4_000_000;
 const bytesAtOnce = 2 << 20;
 /** A statement that fails later than this after its line was seen counts as executed: longer, and scores show the past. */
 const holdSeconds = 0.3;
@@ -67,6 +67,15 @@ export class Mining {
 
   /** One step. @returns how many accesses it gave, and how many bytes of the log still lie ahead */
   async step(): Promise<{ taken: number; behind: number }> {
+    try {
+      return await this.#step();
+    } catch (error) {
+      this.#state = null; // what was read and not stored is read again, from the stored place
+      throw error;
+    }
+  }
+
+  async #step(): Promise<{ taken: number; behind: number }> {
     let state = await this.#resume();
     if (!state.signalsTaken && (!this.#follower || state.caughtUp)) {
       await this.#takeSignals();

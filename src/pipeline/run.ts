@@ -94,6 +94,25 @@ export class Run {
     this.lanes?.check();
   }
 
+  /** The same, and when the time of this stretch is up. */
+  checkTime(): void {
+    this.check();
+    if (this.over)
+      throw new ForeshadowError('INTERRUPTED', 'the time of this call was up; the next one goes on');
+  }
+
+  /** In the middle of a long step: @throws ForeshadowError CONFLICT when somebody has paused or aborted meanwhile */
+  async requireAtWork(): Promise<void> {
+    this.check();
+    const before = this.migration.status;
+    const { status, orders, name } = await this.refresh();
+    if (status !== before || orders.abort)
+      throw new ForeshadowError(
+        'CONFLICT',
+        `migration ${name} is ${orders.abort ? 'to be aborted' : status}`,
+      );
+  }
+
   /** @throws ForeshadowError ALREADY_RUNNING when another process has the migration in hand, unless `takeOver` */
   async hold(): Promise<void> {
     if (this.options.lease) {

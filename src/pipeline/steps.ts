@@ -204,7 +204,7 @@ export async function finishIndexes(run: Run): Promise<void> {
   await finishTarget(run.ctx.pool, run.migration, {
     clock: run.ctx.clock,
     onStep: async (step) => {
-      run.lanes?.check();
+      await run.requireAtWork();
       run.emit({ type: 'step', step, at: run.at });
       await updateStatus(run.ctx.pool, run.migration.id, { wait_reason: step });
     },
@@ -223,13 +223,20 @@ export async function verifyAll(run: Run): Promise<void> {
     progress = await verifyNext(ctx.pool, migration.plan, progress, {
       clock: ctx.clock,
       repair: true,
-      check: () => run.check(),
+      check: () => run.checkTime(),
       ...(run.options.signal ? { signal: run.options.signal } : {}),
     });
     await updateStatus(ctx.pool, migration.id, { verification_progress: progress });
   }
   const verification = verificationOf(progress);
-  await updateStatus(ctx.pool, migration.id, { verification, verification_progress: null });
+  const green = verification.missing + verification.extra + verification.different === 0;
+  // a red one shuts the way to the write cutover again, whatever was ordered
+  await updateStatus(ctx.pool, migration.id, {
+    verification,
+    verification_progress: null,
+    ...(green ? {} : { phase: 'verify' }),
+  });
+  if (!green) await fulfilOrder(ctx.pool, migration.id, 'cutover-writes');
   requireEqual(migration.plan, verification);
   if (migration.phase === 'verify') await updateStatus(ctx.pool, migration.id, { phase: 'ready' });
 }
@@ -246,7 +253,7 @@ export async function cutOverWritesNow(run: Run): Promise<void> {
     maxAttempts: 1000,
     ...(run.options.signal ? { signal: run.options.signal } : {}),
     onWait: async (reason) => {
-      run.check();
+      await run.requireAtWork();
       await run.wait(reason);
     },
   });
@@ -257,8 +264,13 @@ export async function cutOverWritesNow(run: Run): Promise<void> {
 /** After the write cutover: guard dropped, carried checks validated. */
 export async function settle(run: Run): Promise<void> {
   if (run.migration.settled_at) return;
-  await settleTarget(run.ctx.pool, run.migration, run.ctx.clock, run.options.signal);
-  await updateStatus(run.ctx.pool, run.migration.id, { settled_at: databaseNow });
+  const settled = await settleTarget(run.ctx.pool, run.migration, run.ctx.clock, async (reason) => {
+    run.options.signal?.throwIfAborted();
+    await run.wait(reason);
+    return !run.over;
+  });
+  if (settled)
+    await updateStatus(run.ctx.pool, run.migration.id, { settled_at: databaseNow, wait_reason: null });
 }
 
 /** Before the write cutover: everything back as it was. */

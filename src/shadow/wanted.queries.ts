@@ -197,6 +197,34 @@ export async function storedMembers(
   }));
 }
 
+/** Which of some keys are in the target as members, and why; for shadows that are too large to be read whole. */
+export async function membersAmong(
+  pool: Pool,
+  plan: TablePlan,
+  ids: readonly KeyId[],
+): Promise<Map<KeyId, Stratum>> {
+  const found = new Map<KeyId, Stratum>();
+  await inBatches(ids, plan, async (keys, asked) => {
+    const rows = keysAsRows(plan, keys, 1);
+    const members = await pool.query<{ n: number; stratum: Stratum }>(
+      `select d.n::int as n, m.stratum from ${rows.sql} d join ${plan.names.member} m on ${sameKey(plan, 'm', 'd')}
+        where m.state = 'present'`,
+      rows.values,
+    );
+    for (const { n, stratum } of members.rows) found.set(asked[n - 1] as KeyId, stratum);
+  });
+  return found;
+}
+
+/** About how many members there are, by the statistics of the table. */
+export async function aboutHowManyMembers(pool: Pool, plan: TablePlan): Promise<number> {
+  const { rows } = await pool.query<{ n: number }>(
+    'select greatest(reltuples, 0)::float8 as n from pg_class where oid = to_regclass($1)',
+    [plan.names.member],
+  );
+  return rows[0]?.n ?? 0;
+}
+
 export interface ShadowCounts {
   readonly wanted: number;
   readonly present: number;

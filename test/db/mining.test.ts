@@ -99,6 +99,21 @@ test('two miners at once, each killed again and again, over a growing and rotate
   expect(Object.fromEntries([...found].sort())).toEqual(Object.fromEntries([...truth].sort()));
 });
 
+test('a step that cannot be stored is done again: nothing is left out', async () => {
+  const { db, migration, log } = await planned();
+  const mining = await Mining.open(db.ctx, migration);
+  const lines = (n: number) => begun(db, 'a', 'select * from s where id = 3').repeat(n);
+  await appendFile(log, lines(50));
+  await mining.step();
+  await appendFile(log, lines(50));
+  await db.pool.query('alter table foreshadow.access_batch rename to elsewhere');
+  await expect(mining.step()).rejects.toThrow(/access_batch/);
+  await db.pool.query('alter table foreshadow.elsewhere rename to access_batch');
+  await appendFile(log, begun(db, 'a', 'select 1'));
+  await mining.step();
+  expect(await stored(db, migration)).toHaveLength(100);
+});
+
 test('every follower sees the same: log, reports, and what the rows say of themselves', async () => {
   const { db, migration, log } = await planned();
   await writeFile(log, begun(db, 'a', 'select * from s where id = 5') + begun(db, 'a', 'select 1'));

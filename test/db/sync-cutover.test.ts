@@ -90,7 +90,7 @@ describe('P33: statements that queued for the table before the swap', () => {
     await sleep(50);
     expect((await m.cutOverWrites()).status).toBe('COMPLETED');
     await sleep(100);
-    await settleTarget(m.db.ctx.pool, m.migration, systemClock);
+    await settleTarget(m.db.ctx.pool, m.migration, systemClock, async () => true);
     await sleep(50);
     stop.now = true;
     await Promise.all(writers);

@@ -142,6 +142,17 @@ describe('following', () => {
     expect(follower.counters).toMatchObject({ lines: 3, malformed: 0, executions: 3 });
   });
 
+  test('a file that is missing from one listing is not read again', async () => {
+    const path = await file('pg.json', lines('a', 'b'), 10);
+    const follower = new LogFollower(join(folder, 'pg*.json'), { from: 'start' });
+    expect(texts(await follower.poll())).toEqual(['a', 'b']);
+    await rename(path, join(folder, 'elsewhere'));
+    expect(texts(await follower.poll())).toEqual([]);
+    await rename(join(folder, 'elsewhere'), path);
+    await appendFile(path, lines('c'));
+    expect(texts(await follower.poll())).toEqual(['c']);
+  });
+
   test('picks up new files, and knows a renamed one', async () => {
     const path = await file('pg.json', lines('a'), 10);
     const follower = new LogFollower(join(folder, 'pg*.json'), { from: 'start' });

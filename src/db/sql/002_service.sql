@@ -71,3 +71,4 @@ create table foreshadow.idempotency (
   at timestamptz not null default clock_timestamp(),
   primary key (actor, key)
 );
+create index on foreshadow.idempotency (at);

@@ -4,7 +4,7 @@ import { getMigration } from '../../migration/status.store.ts';
 import type { Backend } from '../backend.ts';
 import { StatusFeed, streamEvents } from '../event-stream.ts';
 import type { Metrics } from '../metrics.ts';
-import { HttpProblem, loggable } from '../problems.ts';
+import { HttpProblem } from '../problems.ts';
 import { MigrationParams, problems } from '../schemas/common.ts';
 import { StreamHeaders, StreamQuery } from '../schemas/events.ts';
 
@@ -68,7 +68,7 @@ export function eventRoutes(app: FastifyInstance, backend: Backend, metrics: Met
         await streamEvents(out, { pool: ctx.pool, clock: ctx.clock, feed, id, name, after }, signal);
       } catch (error) {
         // The client comes back by itself, after the last event that it has seen.
-        if (!signal.aborted) request.log.warn({ err: loggable(error) }, 'a stream of events was cut');
+        if (!signal.aborted) request.log.warn({ err: error }, 'a stream of events was cut');
       } finally {
         out.end();
         open -= 1;

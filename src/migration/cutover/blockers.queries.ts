@@ -146,12 +146,19 @@ export async function olderSnapshots(
   return rows;
 }
 
+/** The form of a statement, without the values in it. */
+const masked = (query: string) =>
+  query
+    .replace(/'(?:[^']|'')*('|$)/g, '?')
+    .replace(/\b\d+(?:\.\d+)?\b/g, '?')
+    .slice(0, 80);
+
 export function sayBlockers(blockers: readonly Blocker[]): string {
   return blockers
     .slice(0, 3)
     .map(
       (b) =>
-        `${b.pid === null ? `prepared transaction ${b.gid}` : `pid ${b.pid}`} (${b.who}, ${b.age_s.toFixed(1)} s, ${b.state}: ${b.query.slice(0, 80)})`,
+        `${b.pid === null ? `prepared transaction ${b.gid}` : `pid ${b.pid}`} (${b.who}, ${b.age_s.toFixed(1)} s, ${b.state}: ${masked(b.query)})`,
     )
     .join('; ');
 }
