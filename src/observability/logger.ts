@@ -1,9 +1,12 @@
-import pino, { type Logger } from 'pino';
+import pino, { type DestinationStream, type Logger } from 'pino';
 import type { LogLevel } from '../config/config.ts';
 import { loggable } from './loggable.ts';
 
 /** Logs go to stderr as JSON lines; stdout is for results. Connection strings never reach it. */
-export function createLogger(level: LogLevel): Logger {
+export function createLogger(
+  level: LogLevel,
+  destination: DestinationStream = pino.destination({ dest: 2, sync: true }),
+): Logger {
   return pino(
     {
       level,
@@ -15,6 +18,6 @@ export function createLogger(level: LogLevel): Logger {
       serializers: { err: loggable },
       base: null,
     },
-    pino.destination({ dest: 2, sync: true }),
+    destination,
   );
 }

@@ -1,13 +1,13 @@
 import { Writable } from 'node:stream';
-import pino from 'pino';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { mostFailures } from '../../src/http/auth.ts';
+import { createLogger } from '../../src/observability/logger.ts';
 import { file, httpRig, nothingChanges, type Rig, rawSocket, secrets, tables, type Who } from './http-rig.ts';
 
 let rig: Rig;
 const lines: string[] = [];
-const log = pino(
-  { level: 'debug', base: null },
+const log = createLogger(
+  'debug',
   new Writable({
     write(chunk, _encoding, done) {
       lines.push(String(chunk));
