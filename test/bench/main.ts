@@ -1,5 +1,6 @@
 import { capture } from './capture.ts';
 import { copy } from './copy.ts';
+import { cutover } from './cutover.ts';
 import { http } from './http.ts';
 import { overlay } from './overlay.ts';
 import { type BenchReport, withBenchServer } from './server.ts';
@@ -8,6 +9,10 @@ import { type BenchReport, withBenchServer } from './server.ts';
 const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> = {
   copy: (rows) => withBenchServer((server) => copy(server, rows)),
   capture: (rows) => withBenchServer((server) => capture(server, rows)),
+  cutover: (rows) =>
+    withBenchServer((server) =>
+      cutover(server, rows, { cycles: number('cycles', 50), rate: number('rate', 1000) }),
+    ),
   overlay: (rows) => withBenchServer((server) => overlay(server, rows)),
   http: (rows) => withBenchServer((server) => http(server, rows, { seconds: number('seconds', 300) })),
 };
