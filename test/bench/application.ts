@@ -19,13 +19,10 @@ export interface LoadOptions {
 /** What the application saw between two questions; times in ms. */
 export interface LoadWindow {
   readonly seconds: number;
-  readonly transactions: number;
-  readonly perSecond: number;
-  readonly writesPerSecond: number;
-  /** of whole transactions */
-  readonly p50: number;
-  readonly p99: number;
-  readonly longest: number;
+  /** of each whole transaction */
+  readonly latencies: readonly number[];
+  /** transactions that wrote */
+  readonly writes: number;
   readonly longestStatement: number;
   /** what it has done since it began; errors by code and message */
   readonly totals: {
@@ -70,8 +67,10 @@ export class Load {
   }
 }
 
-/** `public.accounts` (or another name) with `rows` rows, and the empty `…_v2`: same columns, other types, so that the
- * application's statements mean the same before and after. */
+/**
+ * `public.accounts` (or another name) with `rows` rows, and the empty `…_v2`: same columns, another type, so that the
+ * application's statements mean the same before and after.
+ */
 export async function createAccounts(pool: Pool, rows: number, name = 'accounts'): Promise<void> {
   await pool.query(
     `create table public.${name} (id bigint primary key, amount integer not null, note text, at timestamptz not null);
@@ -95,6 +94,22 @@ export const accountsFile = (given: object = {}) =>
     map: { amount: 'amount::numeric(12,2)' },
     ...given,
   });
+
+/** Windows as one. */
+export function together(windows: readonly LoadWindow[]) {
+  const latencies = windows.flatMap((window) => window.latencies).sort((a, b) => a - b);
+  const seconds = windows.reduce((sum, window) => sum + window.seconds, 0);
+  const writes = windows.reduce((sum, window) => sum + window.writes, 0);
+  const at = (share: number) => round(latencies[Math.floor((latencies.length - 1) * share)] ?? Number.NaN, 1);
+  return {
+    seconds: round(seconds, 1),
+    transactions_per_s: Math.round(latencies.length / seconds),
+    writes_per_s: Math.round(writes / seconds),
+    p50_ms: at(0.5),
+    p99_ms: at(0.99),
+    longest_ms: at(1),
+  };
+}
 
 /** What was done must be what is there: rows and sum of amounts, by the application's own count. */
 export async function balance(

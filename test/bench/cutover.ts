@@ -74,13 +74,10 @@ export async function cutover(
     await load.cut();
     const cycle = await swap(ctx, run);
     const seen = await load.cut();
-    transactions += seen.transactions;
+    transactions += seen.latencies.length;
     seconds += seen.seconds;
     // the first swap warms up
     if (i > 0) cycles.push({ ...cycle, longestStatement: seen.longestStatement });
-    process.stderr.write(
-      `${i}: ${JSON.stringify(cycles.at(-1) ?? cycle)} p99 ${seen.p99.toFixed(1)} of ${seen.transactions}\n`,
-    );
   }
   const { totals } = await load.stop();
   const differences = await balance(pool, rows, totals);

@@ -2,6 +2,7 @@ import { capture } from './capture.ts';
 import { copy } from './copy.ts';
 import { cutover } from './cutover.ts';
 import { http } from './http.ts';
+import { latency } from './latency.ts';
 import { overlay } from './overlay.ts';
 import { type BenchReport, withBenchServer } from './server.ts';
 
@@ -13,9 +14,13 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
     withBenchServer((server) =>
       cutover(server, rows, { cycles: number('cycles', 50), rate: number('rate', 1000) }),
     ),
+  latency: (rows) => withBenchServer((server) => latency(server, rows, { rate: number('rate', 1000) })),
   overlay: (rows) => withBenchServer((server) => overlay(server, rows)),
   http: (rows) => withBenchServer((server) => http(server, rows, { seconds: number('seconds', 300) })),
 };
+
+/** Benches whose figures do not depend on the size of the table, or take too long with a large one. */
+const small = new Set(['capture', 'http']);
 
 const args = process.argv.slice(2);
 const names = args.filter((arg) => arg in benches);
@@ -31,7 +36,7 @@ if (unknown.length) {
   process.exitCode = 2;
 } else {
   for (const name of names.length ? names : Object.keys(benches)) {
-    const report = await benches[name]!(number('rows', 200_000));
+    const report = await benches[name]!(number('rows', small.has(name) ? 200_000 : 2_000_000));
     process.stdout.write(`${JSON.stringify({ schema: 1, bench: name, ...report })}\n`);
   }
 }
