@@ -36,12 +36,14 @@ export interface LoadWindow {
 /** The load generator, at work. */
 export class Load {
   readonly #child: ChildProcess;
+  readonly #exit: Promise<unknown>;
 
   constructor(options: LoadOptions) {
     this.#child = fork(fileURLToPath(new URL('./load.ts', import.meta.url)), [JSON.stringify(options)], {
       execArgv: ['--import', 'tsx'],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
+    this.#exit = once(this.#child, 'exit');
   }
 
   /** What happened since the last call. */
@@ -52,18 +54,17 @@ export class Load {
   /** Ends it when every transaction has its answer. */
   async stop(): Promise<LoadWindow> {
     const last = await this.#ask('stop');
-    await once(this.#child, 'exit');
+    await this.#exit;
     return last;
   }
 
   async #ask(what: 'cut' | 'stop'): Promise<LoadWindow> {
-    const answer = once(this.#child, 'message') as Promise<[LoadWindow]>;
+    const answer = new Promise<LoadWindow>((resolve) =>
+      this.#child.once('message', (message) => resolve(message as LoadWindow)),
+    );
     this.#child.send(what);
-    const window = await Promise.race([
-      answer,
-      once(this.#child, 'exit').then(() => Promise.reject(new Error('the load generator has ended'))),
-    ]);
-    return window[0];
+    const ended = this.#exit.then(() => Promise.reject(new Error('the load generator has ended')));
+    return Promise.race([answer, ended]);
   }
 }
 
