@@ -1,5 +1,6 @@
 import type { ClientBase } from 'pg';
 import type { TablePlan } from '../../core/plan.ts';
+import { prepared } from '../../db/prepared.ts';
 
 /** A session (or prepared transaction) that a cutover would have to wait for. */
 export interface Blocker {
@@ -97,7 +98,8 @@ export async function olderSnapshots(
 ): Promise<(Blocker & { readonly queued: boolean })[]> {
   await client.query('select pg_catalog.pg_stat_clear_snapshot()');
   const { rows } = await client.query<Blocker & { queued: boolean }>(
-    `select ${blockerColumns},
+    prepared(
+      `select ${blockerColumns},
             exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted) as queued
        from pg_stat_activity a left join pg_prepared_xacts p on false
       where a.datname = current_database() and a.pid <> pg_backend_pid()
@@ -106,7 +108,8 @@ export async function olderSnapshots(
         and (coalesce(a.xact_start, '-infinity') < $2::timestamptz or age(a.backend_xmin) > age($4::text::xid))
         and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted
                            and ($3 or l.mode <> 'RowShareLock'))`,
-    [relation, at, isolation === 'read-committed', horizon],
+      [relation, at, isolation === 'read-committed', horizon],
+    ),
   );
   return rows;
 }
