@@ -15,7 +15,8 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
       cutover(server, rows, { cycles: number('cycles', 50), rate: number('rate', 1000) }),
     ),
   latency: (rows) => withBenchServer((server) => latency(server, rows, { rate: number('rate', 1000) })),
-  overlay: (rows) => withBenchServer((server) => overlay(server, rows)),
+  overlay: (rows) =>
+    withBenchServer((server) => overlay(server, rows, { passed: number('passed', 5_000_000) })),
   http: (rows) => withBenchServer((server) => http(server, rows, { seconds: number('seconds', 300) })),
 };
 
