@@ -4,9 +4,9 @@ import { ForeshadowError } from '../core/errors.ts';
 import { failpoint } from '../core/failpoint.ts';
 import type { TablePlan } from '../core/plan.ts';
 import { codeOf, isConnectionError, isRetryable, sqlstate } from '../db/sqlstate.ts';
-import { copyChunk, laneBounds, nextRange } from './chunk.queries.ts';
+import { copyChunk, type KeyRange, laneBounds } from './chunk.queries.ts';
 import type { KeyBounds } from './fragments.ts';
-import { type Fence, fence, type LaneStamp, laneHolder, takeLane } from './lane.queries.ts';
+import { type Fence, fence, type LaneStamp, laneHolder, prepareFence, takeLane } from './lane.queries.ts';
 import { admitWanted, evictLeaving } from './membership.queries.ts';
 import { type Refreshed, refreshAll, refreshMembers } from './refresh.queries.ts';
 import { refreshUnique } from './unique.queries.ts';
@@ -113,7 +113,7 @@ export class Lane {
   async tick(): Promise<LaneWork | 'stopped' | 'taken over'> {
     const { plan, lane } = this.#options;
     const client = this.#session;
-    const held = await fence(client, plan, lane, this.#epoch);
+    const held = await fence(client, plan, this.#epoch);
     if (!held || held.mode === 'STOPPED') {
       await client.query('rollback');
       return held ? 'stopped' : 'taken over';
@@ -125,12 +125,12 @@ export class Lane {
     let moved = 0;
     const bounds = this.#bounds;
     if (held.mode === 'UNIQUE') {
-      if (lane === 0) refreshed = await refreshUnique(client, plan, refreshRows);
+      if (lane === 0 && held.logged) refreshed = await refreshUnique(client, plan, refreshRows);
     } else if (!bounds) {
       // nothing to do
     } else if (held.mode === 'SHADOWING') {
       const room = { migrationId: plan.migrationId, lane, pi0: held.pi0, newRoom: held.newRoom };
-      refreshed = await refreshMembers(client, plan, bounds, refreshRows, room);
+      if (held.logged) refreshed = await refreshMembers(client, plan, bounds, refreshRows, room);
       await failpoint('lane.members-refreshed');
       if (held.leaving) {
         moved += (await evictLeaving(client, plan, bounds, admitRows)).evicted;
@@ -142,9 +142,9 @@ export class Lane {
         await failpoint('lane.admitted');
       }
     } else if (held.mode === 'IN_PROGRESS') {
-      refreshed = await refreshAll(client, plan, bounds, refreshRows);
+      if (held.logged) refreshed = await refreshAll(client, plan, bounds, refreshRows);
       await failpoint('lane.refreshed');
-      copied = await this.#chunk(client);
+      if (held.next) copied = await this.#chunk(client, held.next);
     }
     await failpoint('lane.before-commit');
     await client.query('commit');
@@ -154,11 +154,9 @@ export class Lane {
     return work;
   }
 
-  async #chunk(client: Client): Promise<number> {
-    const { plan, lane, clock, chunkRows, pace } = this.#options;
+  async #chunk(client: Client, range: KeyRange): Promise<number> {
+    const { plan, clock, chunkRows, pace } = this.#options;
     if (clock.now() < this.#nextChunkAt) return 0;
-    const range = await nextRange(client, plan, lane);
-    if (!range) return 0;
     const { passed } = await copyChunk(client, plan, range, chunkRows);
     await failpoint('lane.chunk-copied');
     this.#nextChunkAt = clock.now() + pace(passed) / 1000;
@@ -182,6 +180,7 @@ export class Lane {
       `set synchronous_commit = off; set idle_in_transaction_session_timeout = 2000; set statement_timeout = 30000; set lock_timeout = 2000;
        set enable_hashjoin = off; set enable_mergejoin = off`,
     );
+    await prepareFence(client, this.#options.plan, this.#options.lane);
   }
 
   /** After a lost connection: the lane is still ours if its epoch is. */
