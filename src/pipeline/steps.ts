@@ -1,4 +1,5 @@
 import { miningState } from '../access/store.queries.ts';
+import { seconds } from '../config/migration-file.ts';
 import { abort as takeBack } from '../migration/abort.ts';
 import { beginShadowing } from '../migration/begin.ts';
 import { cutOverReads } from '../migration/cutover/reads.ts';
@@ -103,7 +104,9 @@ export async function resample(run: Run): Promise<void> {
   await fillRandom(ctx, run.migration);
   await run.refresh();
   await live.measureCoverage(run.migration);
-  await forgetChanges(ctx.pool, run.migration.plan, run.at - changesKept);
+  // without a query log they are all there is to learn from
+  const kept = run.file.queryLog ? changesKept : Math.max(changesKept, 8 * seconds(run.file.predict.horizon));
+  await forgetChanges(ctx.pool, run.migration.plan, run.at - kept);
 }
 
 /** Shadow → confidence → gate. */
@@ -126,6 +129,7 @@ export async function evaluate(run: Run): Promise<void> {
     );
   } else if (!gate.open && status === 'READY') {
     run.moved(await moveStatus(ctx.pool, run.migration, status, 'SHADOWING', { ready_at: null }));
+    await fulfilOrder(ctx.pool, run.migration.id, 'cutover-reads'); // it was given for an open gate
   }
 }
 
@@ -142,10 +146,12 @@ export async function cutOverReadsNow(run: Run): Promise<void> {
   const { ctx, migration, live } = run;
   const { plan } = migration;
   const observation = await live.follow(migration);
-  live.choice ??= await live.withPredictor((predictor) => lookNow(ctx, migration, observation, predictor));
-  const { choice } = live;
+  const own = live.choice?.chosenAt === (migration.sampling as Sampling).chosen_at ? live.choice : null;
+  const choice =
+    own ?? (await live.withPredictor((predictor) => lookNow(ctx, migration, observation, predictor)));
   await heatRanges(ctx, migration, choice.signals);
   run.moved(await cutOverReads(ctx.pool, migration));
+  await fulfilOrder(ctx.pool, migration.id, 'cutover-reads');
   const members = await storedMembers(ctx.pool, plan, 'all');
   const present = new Set(members.filter((member) => member.state !== 'wanted').map((member) => member.id));
   const admitted = live.admittedSince(choice.at);

@@ -7,7 +7,15 @@ import { backlog, type LaneMode, type LaneStamp, setLaneMode, stampSql } from '.
 import { refreshAll } from '../../sync/refresh.queries.ts';
 import { refreshUnique } from '../../sync/unique.queries.ts';
 import { databaseNow, type Migration, moveStatus, recordEvent, routeTo } from '../status.store.ts';
-import { type Instant, instantNow, lockHolders, olderSnapshots, sayBlockers } from './blockers.queries.ts';
+import {
+  gaveUpWaiting,
+  instantNow,
+  lockHolders,
+  olderSnapshots,
+  type Queued,
+  queuedWithSnapshot,
+  sayBlockers,
+} from './blockers.queries.ts';
 import { physicalOf, swapSql, withSwapXid } from './swap.ts';
 
 /** 100 ms: longer, and everybody queues behind our request. */
@@ -112,7 +120,10 @@ export async function easedSwap(
   }
   await failpoint('cutover.drained');
   const drained = await instantNow(client);
+  let queued: readonly Queued[] = [];
   for (;;) {
+    // first who queues, then who is left: whoever gives up in between is seen by one of the two
+    queued = await queuedWithSnapshot(client, plan.sourceOid);
     const old = await olderSnapshots(client, plan.sourceOid, drained, definition.cutover.isolation);
     if (!old.length) break;
     // Who waits for us to lock rows will not go away while we wait for him.
@@ -132,7 +143,7 @@ export async function easedSwap(
   await client.query(`lock table ${plan.names.overlay} in access exclusive mode`);
   readers.held = performance.now();
   await failpoint('cutover.readers-held');
-  return finish(client, migration, pool, { attempt, budget, readers, statements, drained });
+  return finish(client, migration, pool, { attempt, budget, readers, statements, queued });
 }
 
 /**
@@ -172,7 +183,7 @@ export async function briefStop(
   while ((await refresh()).taken > 0) await bound(client, budget);
   await failpoint('stop.drained');
   const statements = await swapSql(client, migration); // under the lock: sequences must not move on
-  return finish(client, migration, pool, { attempt, budget, readers: budget, statements, drained: null });
+  return finish(client, migration, pool, { attempt, budget, readers: budget, statements, queued: [] });
 }
 
 async function laneMode(client: Client, migration: Migration): Promise<LaneMode> {
@@ -193,8 +204,8 @@ async function finish(
     budget: Budget;
     readers: { asked: number; held: number };
     statements: readonly string[];
-    /** when lanes had brought everything; null when this session has done it, with nobody at the table */
-    drained: Instant | null;
+    /** who was not waited for, because the guard will answer */
+    queued: readonly Queued[];
   },
 ): Promise<Migration> {
   const { plan } = migration;
@@ -214,16 +225,9 @@ async function finish(
   });
   await routeTo(client, migration.id, 'target', 'target');
   await failpoint('cutover.routed');
-  if (held.drained) {
-    // Once more: a writer that queued when we looked first may have given up, and would read on by his old snapshot.
-    const old = await olderSnapshots(
-      client,
-      plan.sourceOid,
-      held.drained,
-      migration.definition.cutover.isolation,
-    );
-    if (old.length) throw new Blocked(`a snapshot from before the drain turned up: ${sayBlockers(old)}`);
-  }
+  const gone = await gaveUpWaiting(client, plan.sourceOid, held.queued);
+  if (gone.length)
+    throw new Blocked(`pid ${gone.join(', ')} queued with a snapshot from before the drain, and gave up`);
   await client.query('commit');
   await failpoint('cutover.committed');
   const done = performance.now();

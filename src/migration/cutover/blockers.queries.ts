@@ -44,6 +44,41 @@ export async function lockHolders(
   return rows;
 }
 
+/** A transaction that queues for S, told from later ones of its session by its start. */
+export interface Queued {
+  readonly pid: number;
+  readonly since: string;
+}
+
+/** Transactions with a snapshot that wait for a lock on S: those that {@link olderSnapshots} leaves out. */
+export async function queuedWithSnapshot(client: ClientBase, relation: number): Promise<Queued[]> {
+  await client.query('select pg_catalog.pg_stat_clear_snapshot()');
+  const { rows } = await client.query<Queued>(
+    `select a.pid, a.xact_start::text as since from pg_stat_activity a
+      where a.datname = current_database() and a.pid <> pg_backend_pid() and a.backend_xmin is not null
+        and exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted)`,
+    [relation],
+  );
+  return rows;
+}
+
+/** Those of them that wait no longer, but have given up (lock_timeout, a cancel) and live on with a snapshot. */
+export async function gaveUpWaiting(
+  client: ClientBase,
+  relation: number,
+  queued: readonly Queued[],
+): Promise<number[]> {
+  await client.query('select pg_catalog.pg_stat_clear_snapshot()');
+  const { rows } = await client.query<{ pid: number }>(
+    `select a.pid from pg_stat_activity a
+       join unnest($2::int[], $3::timestamptz[]) as q (pid, since) on q.pid = a.pid and q.since = a.xact_start
+      where a.backend_xmin is not null
+        and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted)`,
+    [relation, queued.map(({ pid }) => pid), queued.map(({ since }) => since)],
+  );
+  return rows.map(({ pid }) => pid);
+}
+
 /** A moment that snapshots are compared with. */
 export interface Instant {
   readonly at: Date | string;
