@@ -81,6 +81,13 @@ async function prepare(client: Client, migration: Migration): Promise<void> {
   await failpoint('cutover.prepared');
 }
 
+/** What will be asked while others wait, asked before: its plans and the catalogue are at hand then. No answer counts. */
+async function rehearse(client: Client, migration: Migration): Promise<void> {
+  await swapSql(client, migration);
+  const { sourceOid } = migration.plan;
+  await gaveUpWaiting(client, sourceOid, await queuedWithSnapshot(client, sourceOid));
+}
+
 /** A process that is stopped or cut off while it holds locks loses its session, and the application goes on. */
 async function beginHolding(client: Client, migration: Migration): Promise<void> {
   const idle = Math.ceil(seconds(migration.definition.cutover.budget) * 1000);
@@ -100,10 +107,9 @@ export async function easedSwap(
   attempt: number,
 ): Promise<Migration> {
   const { plan, definition } = migration;
-  // What is asked while others wait has been asked before, so that plans and catalogue are at hand by then.
   await client.query('set plan_cache_mode = force_generic_plan');
   await prepare(client, migration);
-  await swapSql(client, migration);
+  await rehearse(client, migration);
   await beginHolding(client, migration);
   const asked = performance.now();
   await client.query(`lock table ${plan.names.source} in exclusive mode`);

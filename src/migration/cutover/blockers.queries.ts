@@ -54,10 +54,12 @@ export interface Queued {
 export async function queuedWithSnapshot(client: ClientBase, relation: number): Promise<Queued[]> {
   await client.query('select pg_catalog.pg_stat_clear_snapshot()');
   const { rows } = await client.query<Queued>(
-    `select a.pid, a.xact_start::text as since from pg_stat_activity a
-      where a.datname = current_database() and a.pid <> pg_backend_pid() and a.backend_xmin is not null
-        and exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted)`,
-    [relation],
+    prepared(
+      `select a.pid, a.xact_start::text as since from pg_stat_activity a
+        where a.datname = current_database() and a.pid <> pg_backend_pid() and a.backend_xmin is not null
+          and exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted)`,
+      [relation],
+    ),
   );
   return rows;
 }
@@ -70,11 +72,13 @@ export async function gaveUpWaiting(
 ): Promise<number[]> {
   await client.query('select pg_catalog.pg_stat_clear_snapshot()');
   const { rows } = await client.query<{ pid: number }>(
-    `select a.pid from pg_stat_activity a
-       join unnest($2::int[], $3::timestamptz[]) as q (pid, since) on q.pid = a.pid and q.since = a.xact_start
-      where a.backend_xmin is not null
-        and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted)`,
-    [relation, queued.map(({ pid }) => pid), queued.map(({ since }) => since)],
+    prepared(
+      `select a.pid from pg_stat_activity a
+         join unnest($2::int[], $3::timestamptz[]) as q (pid, since) on q.pid = a.pid and q.since = a.xact_start
+        where a.backend_xmin is not null
+          and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted)`,
+      [relation, queued.map(({ pid }) => pid), queued.map(({ since }) => since)],
+    ),
   );
   return rows.map(({ pid }) => pid);
 }
