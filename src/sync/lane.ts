@@ -14,6 +14,9 @@ import { refreshUnique } from './unique.queries.ts';
 /** Rows a lane statement handles at once: tens of milliseconds, so that a cutover never waits long for a lane. */
 const refreshRows = 1000;
 const admitRows = 500;
+/** Whoever changes the mode of the lanes waits for their transactions, so a chunk that takes longer (ms) is cut down. */
+const longestChunk = 50;
+const fewestChunkRows = 100;
 /** While rows keep coming a lane looks again after 5 ms; idle, it doubles up to 50 ms. Polling, since NOTIFY costs writers. */
 const shortestWait = 5;
 const longestWait = 50;
@@ -33,6 +36,7 @@ export interface LaneOptions {
   readonly lane: number;
   /** what capture and both tables looked like when the migration began */
   readonly stamp: LaneStamp;
+  /** at most; fewer where that many take too long */
   readonly chunkRows: number;
   readonly clock: Clock;
   readonly connect: () => Promise<Client>;
@@ -49,15 +53,19 @@ export interface LaneOptions {
 export class Lane {
   readonly #options: LaneOptions;
   #client: Client | null = null;
+  /** the connection that knows what {@link fence} executes */
+  #prepared: Client | null = null;
   #epoch = 0;
   /** of this lane's latest connections: a claim whose answer was lost is recognised by them */
   #pids: number[] = [];
   /** null: the table is so small that this lane has no keys of its own */
   #bounds: KeyBounds | null = null;
   #nextChunkAt = 0;
+  #chunkRows: number;
 
   constructor(options: LaneOptions) {
     this.#options = options;
+    this.#chunkRows = options.chunkRows;
   }
 
   /** Takes the lane over: from now on every transaction of an earlier holder finds no row. */
@@ -113,6 +121,7 @@ export class Lane {
   async tick(): Promise<LaneWork | 'stopped' | 'taken over'> {
     const { plan, lane } = this.#options;
     const client = this.#session;
+    if (this.#prepared !== client) await this.#prepare(client);
     const held = await fence(client, plan, this.#epoch);
     if (!held || held.mode === 'STOPPED') {
       await client.query('rollback');
@@ -155,12 +164,26 @@ export class Lane {
   }
 
   async #chunk(client: Client, range: KeyRange): Promise<number> {
-    const { plan, clock, chunkRows, pace } = this.#options;
+    const { plan, clock, pace } = this.#options;
     if (clock.now() < this.#nextChunkAt) return 0;
+    const chunkRows = this.#chunkRows;
+    const began = clock.now();
     const { passed } = await copyChunk(client, plan, range, chunkRows);
+    this.#fit((clock.now() - began) * 1000);
     await failpoint('lane.chunk-copied');
     this.#nextChunkAt = clock.now() + pace(passed) / 1000;
     return passed;
+  }
+
+  /** Fewer rows in the next chunk after one that took too long; more after a quick one. */
+  #fit(ms: number): void {
+    const most = this.#options.chunkRows;
+    if (ms > longestChunk)
+      this.#chunkRows = Math.max(
+        Math.min(most, fewestChunkRows),
+        Math.floor((this.#chunkRows * longestChunk) / ms),
+      );
+    else if (ms < longestChunk / 2) this.#chunkRows = Math.min(most, this.#chunkRows * 2);
   }
 
   get #session(): Client {
@@ -173,14 +196,24 @@ export class Lane {
     this.#client = client;
     this.#pids.push((client as unknown as { processID: number }).processID);
     // A stopped process must not hold its lane row: the server ends the transaction after 2 s. Small batches by key
-    // want nested loops, whatever the statistics of a table that was empty a minute ago say.
+    // want nested loops, whatever the statistics of a table that was empty a minute ago say. What T holds between two
+    // keys is hashed (see copyChunk); planned without knowing them, it is taken for half a per cent of T.
     await client.query(
       // Asynchronous commits are safe here: a crash undoes T's rows together with the consumption of their log rows, and
       // the swap's own commit, which is synchronous, makes all earlier ones durable.
       `set synchronous_commit = off; set idle_in_transaction_session_timeout = 2000; set statement_timeout = 30000; set lock_timeout = 2000;
-       set enable_hashjoin = off; set enable_mergejoin = off`,
+       set enable_hashjoin = off; set enable_mergejoin = off; set work_mem = '64MB'`,
     );
-    await prepareFence(client, this.#options.plan, this.#options.lane);
+  }
+
+  async #prepare(client: Client): Promise<void> {
+    try {
+      await prepareFence(client, this.#options.plan, this.#options.lane);
+      this.#prepared = client;
+    } catch (error) {
+      await this.#drop(); // it may know one half of it
+      throw error;
+    }
   }
 
   /** After a lost connection: the lane is still ours if its epoch is. */
