@@ -105,8 +105,8 @@ export const MigrationFile = Type.Object(
         chunkRows: Type.Integer({
           minimum: 1,
           maximum: 50000,
-          default: 2000,
-          description: 'Rows a chunk copies.',
+          default: 5000,
+          description: 'Rows a chunk copies, at most: fewer where that many take longer than 50 ms.',
         }),
         rowsPerSecond: Type.Optional(
           Type.Integer({ minimum: 1, description: 'Upper limit of the copy; none when absent.' }),

@@ -14,16 +14,11 @@ export interface KeyRange {
 const texts = (plan: TablePlan, prefix: string, alias: string) =>
   `case when ${alias}.${prefix}_k1 is not null then array[${plan.sourceKey.map((_, i) => `${alias}.${prefix}_k${i + 1}::text`).join(', ')}] end`;
 
-/** The hottest range of the lane that is not copied yet; null when the lane is done. */
-export async function nextRange(client: ClientBase, plan: TablePlan, lane: number): Promise<KeyRange | null> {
-  const { rows } = await client.query<KeyRange>({
-    name: `next_range_${plan.migrationId}`,
-    text: `select r.range_id as "rangeId", ${texts(plan, 'lo', 'r')} as low, ${texts(plan, 'hi', 'r')} as high,
-                  ${texts(plan, 'cur', 'r')} as cursor
-             from ${plan.names.range} r where r.lane = $1 and not r.done order by r.heat desc, r.range_id limit 1`,
-    values: [lane],
-  });
-  return rows[0] ?? null;
+/** The hottest range of the lane that is not copied yet; no row when the lane is done. */
+export function nextRangeSql(plan: TablePlan, lane: number): string {
+  return `select r.range_id as "rangeId", ${texts(plan, 'lo', 'r')} as low, ${texts(plan, 'hi', 'r')} as high,
+                 ${texts(plan, 'cur', 'r')} as cursor
+            from ${plan.names.range} r where r.lane = ${lane} and not r.done order by r.heat desc, r.range_id limit 1`;
 }
 
 /** The keys that a lane answers for: from the low end of its first range to the high end of its last; null: none. */
@@ -42,43 +37,66 @@ export async function laneBounds(
   return ranges ? { low, high } : null;
 }
 
+const wholeNumbers = ['smallint', 'integer', 'bigint'];
+
+/**
+ * Of the rows s of a chunk, those that T lacks. T is asked once for each; or once for all of them, where the key is a
+ * whole number on both sides, so that what T may hold of them lies between the first and the last.
+ * (`is not true`: a key that f maps to NULL must reach T, and be refused there.)
+ */
+function absentSql(plan: TablePlan, first: string, last: string): string {
+  const { target } = plan.names;
+  const [key, ...more] = plan.targetKey;
+  const from = plan.sourceKey[0]?.type ?? '';
+  const cast = /^\(?s\.(?:"(?:[^"]|"")+"|\w+)\)?(?:::[a-z]+)?$/.test(key?.value ?? '');
+  if (!key || more.length || !cast || !wholeNumbers.includes(key.type) || !wholeNumbers.includes(from))
+    return `not exists (select 1 from ${target} t where ${rowsMatch(plan)})`;
+  const column = `t.${ident(key.name)}`;
+  return `(${key.value} in (select ${column} from ${target} t where ${column} between ${first} and ${last})) is not true`;
+}
+
 /**
  * Copies the next run of keys of a range and moves its cursor, in one statement and so one snapshot. Rows that T has
  * already (members) are left to refresh. No ON CONFLICT: a map that is not one to one must fail loudly.
- * @returns source rows passed, and rows inserted
+ * @returns source rows passed
  */
 export async function copyChunk(
   client: ClientBase,
   plan: TablePlan,
   range: KeyRange,
   limit: number,
-): Promise<{ passed: number; copied: number }> {
-  const { source, target, range: ranges } = plan.names;
+): Promise<{ passed: number }> {
+  const { source, range: ranges } = plan.names;
   const low = range.cursor ?? range.low;
-  const within = withinBounds(plan, sourceKey(plan), { low, high: range.high }, 3);
-  const keys = plan.sourceKey.map((column) => ident(column.name));
-  const cursor = plan.sourceKey.map(
-    (_, i) => `cur_k${i + 1} = coalesce((select k${i + 1} from last), r.cur_k${i + 1})`,
-  );
-  const { rows } = await client.query<{ passed: number; copied: number }>({
+  const key = sourceKey(plan);
+  const columns = key.split(', ');
+  const within = withinBounds(plan, key, { low, high: range.high }, 3);
+  const k = (of: string) => columns.map((_, i) => `(select k${i + 1} from ${of})`);
+  const end = (place: string) =>
+    `select ${columns.map((column, i) => `${column} as k${i + 1}`).join(', ')} from ${source} s where ${within.sql} order by ${place}`;
+  const backwards = columns.map((column) => `${column} desc`).join(', ');
+  const passed = `${within.sql} and (${key}) <= (${k('last')})`;
+  const cursor = k('last').map((value, i) => `cur_k${i + 1} = coalesce(${value}, r.cur_k${i + 1})`);
+  const { rows } = await client.query<{ passed: number }>({
     name: `copy_chunk_${plan.migrationId}_${low ? 'l' : ''}${range.high ? 'h' : ''}`,
-    text: `with src as materialized (
-        select s.* from ${source} s where ${within.sql} order by ${sourceKey(plan)} limit $2),
-      last as (
-        select ${keys.map((key, i) => `src.${key} as k${i + 1}`).join(', ')} from src
-         order by ${keys.map((key) => `src.${key} desc`).join(', ')} limit 1),
+    // The last key of the chunk, or of the range if less is left of it, is found in the index alone.
+    text: `with first as materialized (${end(key)} limit 1),
+      nth as materialized (${end(key)} offset $2 - 1 limit 1),
+      last as materialized (
+        select * from nth union all (${end(backwards)} limit (select 1 - count(*) from nth))),
+      passed as materialized (select count(*)::int as n from ${source} s where ${passed}),
       copied as (
         ${insertIntoTarget(plan)}
-        select ${rowMap(plan)} from src s where not exists (select 1 from ${target} t where ${rowsMatch(plan)})
-        returning 1),
+        select ${rowMap(plan)} from ${source} s
+         where ${passed} and ${absentSql(plan, `${k('first')}`, `${k('last')}`)}),
       moved as (
-        update ${ranges} r set ${cursor.join(', ')}, copied = r.copied + (select count(*) from src),
-               done = (select count(*) from src) < $2
+        update ${ranges} r set ${cursor.join(', ')}, copied = r.copied + (select n from passed),
+               done = not exists (select 1 from ${source} s where ${within.sql} and (${key}) > (${k('last')}))
          where r.range_id = $1)
-      select (select count(*) from src)::int as passed, (select count(*) from copied)::int as copied`,
+      select n as passed from passed`,
     values: [range.rangeId, limit, ...within.values],
   });
-  return rows[0] as { passed: number; copied: number };
+  return rows[0] as { passed: number };
 }
 
 /** All ranges in key order: they partition the key space, both ends open. */

@@ -3,6 +3,7 @@ import type { TablePlan } from '../core/plan.ts';
 import { fingerprintSql } from '../db/catalog.ts';
 import { codeOf, sqlstate } from '../db/sqlstate.ts';
 import { captureStampSql } from './capture.ts';
+import { type KeyRange, nextRangeSql } from './chunk.queries.ts';
 
 export type LaneMode = 'SHADOWING' | 'IN_PROGRESS' | 'UNIQUE' | 'STOPPED';
 
@@ -19,6 +20,10 @@ export interface Fence extends LaneStamp {
   readonly newRoom: number;
   readonly wanted: boolean;
   readonly leaving: boolean;
+  /** the key log holds rows, of this lane or of others */
+  readonly logged: boolean;
+  /** what to copy next; null: all is copied */
+  readonly next: KeyRange | null;
 }
 
 export function stampSql(plan: Pick<TablePlan, 'sourceOid' | 'targetOid'>): string {
@@ -26,28 +31,41 @@ export function stampSql(plan: Pick<TablePlan, 'sourceOid' | 'targetOid'>): stri
           ${fingerprintSql(plan.targetOid)} as target`;
 }
 
-/**
- * Begins a lane transaction: isolation written out, S locked against DDL first (the order that TRUNCATE and the cutover
- * use too), then the lane's own row, which also tells the mode. One round trip.
- * @returns null when the lane is no longer ours; the transaction is open either way
- */
-export async function fence(
-  client: ClientBase,
-  plan: TablePlan,
-  lane: number,
-  epoch: number,
-): Promise<Fence | null> {
-  const results = (await client.query(
-    `begin isolation level read committed read write;
-     lock table ${plan.names.source} in access share mode;
+/** What {@link fence} executes, once for each connection: planning it costs more than running it. */
+export async function prepareFence(client: ClientBase, plan: TablePlan, lane: number): Promise<void> {
+  await client.query(
+    `prepare foreshadow_fence (bigint) as
      select l.mode, l.pi0, l.new_room as "newRoom", ${stampSql(plan)},
             exists (select 1 from ${plan.names.member} where state = 'wanted') as wanted,
             exists (select 1 from ${plan.names.member} where state = 'leaving') as leaving
        from foreshadow.lane l
-      where l.migration_id = ${plan.migrationId} and l.lane = ${lane} and l.epoch = ${epoch}
+      where l.migration_id = ${plan.migrationId} and l.lane = ${lane} and l.epoch = $1
         for update of l nowait`,
-  )) as unknown as { rows: Fence[] }[];
-  return results[2]?.rows[0] ?? null;
+  );
+  await client.query(
+    `prepare foreshadow_work as
+     select exists (select 1 from ${plan.names.keyLog}) as logged, n.*
+       from (values (1)) one left join (${nextRangeSql(plan, lane)}) n on true`,
+  );
+}
+
+/**
+ * Begins a lane transaction: isolation written out, S locked against DDL first (the order that TRUNCATE and the cutover
+ * use too), then the lane's own row, which also tells the mode. What there is to do is asked in a statement of its own,
+ * whose snapshot is later than the lock. One round trip.
+ * @returns null when the lane is no longer ours; the transaction is open either way
+ */
+export async function fence(client: ClientBase, plan: TablePlan, epoch: number): Promise<Fence | null> {
+  const results = (await client.query(
+    `begin isolation level read committed read write;
+     lock table ${plan.names.source} in access share mode;
+     execute foreshadow_fence (${epoch});
+     execute foreshadow_work`,
+  )) as unknown as { rows: unknown[] }[];
+  const held = results[2]?.rows[0] as Fence | undefined;
+  const work = results[3]?.rows[0] as { logged: boolean } & { [K in keyof KeyRange]: KeyRange[K] | null };
+  if (!held) return null;
+  return { ...held, logged: work.logged, next: work.rangeId === null ? null : (work as KeyRange) };
 }
 
 /**

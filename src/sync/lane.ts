@@ -4,9 +4,9 @@ import { ForeshadowError } from '../core/errors.ts';
 import { failpoint } from '../core/failpoint.ts';
 import type { TablePlan } from '../core/plan.ts';
 import { codeOf, isConnectionError, isRetryable, sqlstate } from '../db/sqlstate.ts';
-import { copyChunk, laneBounds, nextRange } from './chunk.queries.ts';
+import { copyChunk, type KeyRange, laneBounds } from './chunk.queries.ts';
 import type { KeyBounds } from './fragments.ts';
-import { type Fence, fence, type LaneStamp, laneHolder, takeLane } from './lane.queries.ts';
+import { type Fence, fence, type LaneStamp, laneHolder, prepareFence, takeLane } from './lane.queries.ts';
 import { admitWanted, evictLeaving } from './membership.queries.ts';
 import { type Refreshed, refreshAll, refreshMembers } from './refresh.queries.ts';
 import { refreshUnique } from './unique.queries.ts';
@@ -14,6 +14,9 @@ import { refreshUnique } from './unique.queries.ts';
 /** Rows a lane statement handles at once: tens of milliseconds, so that a cutover never waits long for a lane. */
 const refreshRows = 1000;
 const admitRows = 500;
+/** Whoever changes the mode of the lanes waits for their transactions, so a chunk that takes longer (ms) is cut down. */
+const longestChunk = 50;
+const fewestChunkRows = 100;
 /** While rows keep coming a lane looks again after 5 ms; idle, it doubles up to 50 ms. Polling, since NOTIFY costs writers. */
 const shortestWait = 5;
 const longestWait = 50;
@@ -33,6 +36,7 @@ export interface LaneOptions {
   readonly lane: number;
   /** what capture and both tables looked like when the migration began */
   readonly stamp: LaneStamp;
+  /** at most; fewer where that many take too long */
   readonly chunkRows: number;
   readonly clock: Clock;
   readonly connect: () => Promise<Client>;
@@ -49,15 +53,19 @@ export interface LaneOptions {
 export class Lane {
   readonly #options: LaneOptions;
   #client: Client | null = null;
+  /** the connection that knows what {@link fence} executes */
+  #prepared: Client | null = null;
   #epoch = 0;
   /** of this lane's latest connections: a claim whose answer was lost is recognised by them */
   #pids: number[] = [];
   /** null: the table is so small that this lane has no keys of its own */
   #bounds: KeyBounds | null = null;
   #nextChunkAt = 0;
+  #chunkRows: number;
 
   constructor(options: LaneOptions) {
     this.#options = options;
+    this.#chunkRows = options.chunkRows;
   }
 
   /** Takes the lane over: from now on every transaction of an earlier holder finds no row. */
@@ -113,7 +121,8 @@ export class Lane {
   async tick(): Promise<LaneWork | 'stopped' | 'taken over'> {
     const { plan, lane } = this.#options;
     const client = this.#session;
-    const held = await fence(client, plan, lane, this.#epoch);
+    if (this.#prepared !== client) await this.#prepare(client);
+    const held = await fence(client, plan, this.#epoch);
     if (!held || held.mode === 'STOPPED') {
       await client.query('rollback');
       return held ? 'stopped' : 'taken over';
@@ -125,12 +134,12 @@ export class Lane {
     let moved = 0;
     const bounds = this.#bounds;
     if (held.mode === 'UNIQUE') {
-      if (lane === 0) refreshed = await refreshUnique(client, plan, refreshRows);
+      if (lane === 0 && held.logged) refreshed = await refreshUnique(client, plan, refreshRows);
     } else if (!bounds) {
       // nothing to do
     } else if (held.mode === 'SHADOWING') {
       const room = { migrationId: plan.migrationId, lane, pi0: held.pi0, newRoom: held.newRoom };
-      refreshed = await refreshMembers(client, plan, bounds, refreshRows, room);
+      if (held.logged) refreshed = await refreshMembers(client, plan, bounds, refreshRows, room);
       await failpoint('lane.members-refreshed');
       if (held.leaving) {
         moved += (await evictLeaving(client, plan, bounds, admitRows)).evicted;
@@ -142,9 +151,9 @@ export class Lane {
         await failpoint('lane.admitted');
       }
     } else if (held.mode === 'IN_PROGRESS') {
-      refreshed = await refreshAll(client, plan, bounds, refreshRows);
+      if (held.logged) refreshed = await refreshAll(client, plan, bounds, refreshRows);
       await failpoint('lane.refreshed');
-      copied = await this.#chunk(client);
+      if (held.next) copied = await this.#chunk(client, held.next);
     }
     await failpoint('lane.before-commit');
     await client.query('commit');
@@ -154,15 +163,27 @@ export class Lane {
     return work;
   }
 
-  async #chunk(client: Client): Promise<number> {
-    const { plan, lane, clock, chunkRows, pace } = this.#options;
+  async #chunk(client: Client, range: KeyRange): Promise<number> {
+    const { plan, clock, pace } = this.#options;
     if (clock.now() < this.#nextChunkAt) return 0;
-    const range = await nextRange(client, plan, lane);
-    if (!range) return 0;
+    const chunkRows = this.#chunkRows;
+    const began = clock.now();
     const { passed } = await copyChunk(client, plan, range, chunkRows);
+    this.#fit((clock.now() - began) * 1000);
     await failpoint('lane.chunk-copied');
     this.#nextChunkAt = clock.now() + pace(passed) / 1000;
     return passed;
+  }
+
+  /** Fewer rows in the next chunk after one that took too long; more after a quick one. */
+  #fit(ms: number): void {
+    const most = this.#options.chunkRows;
+    if (ms > longestChunk)
+      this.#chunkRows = Math.max(
+        Math.min(most, fewestChunkRows),
+        Math.floor((this.#chunkRows * longestChunk) / ms),
+      );
+    else if (ms < longestChunk / 2) this.#chunkRows = Math.min(most, this.#chunkRows * 2);
   }
 
   get #session(): Client {
@@ -175,13 +196,24 @@ export class Lane {
     this.#client = client;
     this.#pids.push((client as unknown as { processID: number }).processID);
     // A stopped process must not hold its lane row: the server ends the transaction after 2 s. Small batches by key
-    // want nested loops, whatever the statistics of a table that was empty a minute ago say.
+    // want nested loops, whatever the statistics of a table that was empty a minute ago say. What T holds between two
+    // keys is hashed (see copyChunk); planned without knowing them, it is taken for half a per cent of T.
     await client.query(
       // Asynchronous commits are safe here: a crash undoes T's rows together with the consumption of their log rows, and
       // the swap's own commit, which is synchronous, makes all earlier ones durable.
       `set synchronous_commit = off; set idle_in_transaction_session_timeout = 2000; set statement_timeout = 30000; set lock_timeout = 2000;
-       set enable_hashjoin = off; set enable_mergejoin = off`,
+       set enable_hashjoin = off; set enable_mergejoin = off; set work_mem = '64MB'`,
     );
+  }
+
+  async #prepare(client: Client): Promise<void> {
+    try {
+      await prepareFence(client, this.#options.plan, this.#options.lane);
+      this.#prepared = client;
+    } catch (error) {
+      await this.#drop(); // it may know one half of it
+      throw error;
+    }
   }
 
   /** After a lost connection: the lane is still ours if its epoch is. */

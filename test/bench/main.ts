@@ -1,6 +1,8 @@
 import { capture } from './capture.ts';
 import { copy } from './copy.ts';
+import { cutover } from './cutover.ts';
 import { http } from './http.ts';
+import { latency } from './latency.ts';
 import { overlay } from './overlay.ts';
 import { type BenchReport, withBenchServer } from './server.ts';
 
@@ -8,9 +10,18 @@ import { type BenchReport, withBenchServer } from './server.ts';
 const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> = {
   copy: (rows) => withBenchServer((server) => copy(server, rows)),
   capture: (rows) => withBenchServer((server) => capture(server, rows)),
-  overlay: (rows) => withBenchServer((server) => overlay(server, rows)),
+  cutover: (rows) =>
+    withBenchServer((server) =>
+      cutover(server, rows, { cycles: number('cycles', 50), rate: number('rate', 1000) }),
+    ),
+  latency: (rows) => withBenchServer((server) => latency(server, rows, { rate: number('rate', 1000) })),
+  overlay: (rows) =>
+    withBenchServer((server) => overlay(server, rows, { passed: number('passed', 5_000_000) })),
   http: (rows) => withBenchServer((server) => http(server, rows, { seconds: number('seconds', 300) })),
 };
+
+/** Benches whose figures do not depend on the size of the table, or take too long with a large one. */
+const small = new Set(['capture', 'http']);
 
 const args = process.argv.slice(2);
 const names = args.filter((arg) => arg in benches);
@@ -26,7 +37,7 @@ if (unknown.length) {
   process.exitCode = 2;
 } else {
   for (const name of names.length ? names : Object.keys(benches)) {
-    const report = await benches[name]!(number('rows', 200_000));
+    const report = await benches[name]!(number('rows', small.has(name) ? 200_000 : 2_000_000));
     process.stdout.write(`${JSON.stringify({ schema: 1, bench: name, ...report })}\n`);
   }
 }

@@ -1,6 +1,7 @@
-import type { Pool } from 'pg';
+import type { Pool, PoolClient } from 'pg';
 import { wantRandom } from '../../src/shadow/wanted.queries.ts';
 import { sourceRanges } from '../../src/sync/chunk.queries.ts';
+import { backlog } from '../../src/sync/lane.queries.ts';
 import {
   type BenchReport,
   type BenchServer,
@@ -14,8 +15,19 @@ import {
 const lookups = 2000;
 const rounds = 5;
 
-/** Lookups by key through the overlay, of rows that T has and of rows that only S has, against an equal plain table. */
-export async function overlay({ ctx, pool }: BenchServer, rows: number): Promise<BenchReport> {
+/** Log rows that one statement makes; lanes consume them before the next one. */
+const batch = 100_000;
+
+/**
+ * Lookups by key through the overlay, of rows that T has and of rows that only S has, with and without LIMIT, against an
+ * equal plain table; when the migration is fresh, and again when `options.passed` rows have gone through the key log and
+ * its vacuums, by sessions that have planned before and by new ones: plans must stay what they were.
+ */
+export async function overlay(
+  { ctx, pool }: BenchServer,
+  rows: number,
+  options: { readonly passed: number },
+): Promise<BenchReport> {
   await createTables(pool, rows);
   await pool.query(
     `create table public.plain (like public.bench_v2 including all); insert into public.plain select ${mapSql} from public.bench`,
@@ -35,17 +47,56 @@ export async function overlay({ ctx, pool }: BenchServer, rows: number): Promise
     pool,
     `select id::text from public.bench s where not exists (select 1 from ${plan.names.target} t where t.id = s.id) order by hashint4(id) limit ${lookups}`,
   );
-  const report: Record<string, unknown> = { rows, rounds, lookups, members: hits.length };
-  for (const [name, keys] of [
-    ['hit', hits],
-    ['miss', misses],
-  ] as const) {
+  const keys = { hit: hits, miss: misses };
+  const planned = await pool.connect();
+  const fresh = await compare(planned, keys);
+  const taken = () => run.lanes?.totals.taken ?? 0;
+  for (let round = 0; taken() < options.passed; round++) {
+    await pool.query(
+      `update public.bench set cents = cents + 1
+        where id in (select 1 + (g::bigint * 7919 + $1) % $2 from generate_series(1, $3::int) g)`,
+      [round * batch, rows, batch],
+    );
+    while ((await backlog(pool, plan)) > 0) {
+      run.check();
+      await ctx.clock.sleep(20);
+    }
+  }
+  const later = await compare(planned, keys);
+  planned.release();
+  const replanned = await pool.connect();
+  await replanned.query('discard plans');
+  const anew = await compare(replanned, keys);
+  replanned.release(true);
+  await run.close();
+  return {
+    rows,
+    rounds,
+    lookups,
+    members: hits.length,
+    fresh,
+    log_rows_passed: taken(),
+    later,
+    later_new_session: anew,
+  };
+}
+
+async function compare(
+  client: PoolClient,
+  keys: Readonly<Record<'hit' | 'miss', readonly string[]>>,
+): Promise<BenchReport> {
+  const report: Record<string, unknown> = {};
+  for (const name of ['hit', 'miss'] as const) {
     for (const limit of ['', ' limit 1']) {
       const plain: number[] = [];
       const through: number[] = [];
       for (let i = 0; i < rounds; i++) {
-        plain.push(await microseconds(pool, `select * from public.plain where id = $1${limit}`, keys));
-        through.push(await microseconds(pool, `select * from public.bench_v2 where id = $1${limit}`, keys));
+        plain.push(
+          await microseconds(client, `select * from public.plain where id = $1${limit}`, keys[name]),
+        );
+        through.push(
+          await microseconds(client, `select * from public.bench_v2 where id = $1${limit}`, keys[name]),
+        );
       }
       const label = `${name}${limit ? '_limit_1' : ''}`;
       report[`${label}_plain_us`] = round(median(plain), 1);
@@ -53,7 +104,6 @@ export async function overlay({ ctx, pool }: BenchServer, rows: number): Promise
       report[`${label}_ratio`] = round(median(through) / median(plain), 2);
     }
   }
-  await run.close();
   return report;
 }
 
@@ -62,15 +112,10 @@ async function ids(pool: Pool, sql: string): Promise<string[]> {
 }
 
 /** Mean time of one prepared lookup, client and server together. */
-async function microseconds(pool: Pool, sql: string, keys: readonly string[]): Promise<number> {
-  const client = await pool.connect();
-  try {
-    const name = `lookup ${sql}`.slice(0, 60);
-    for (const key of keys.slice(0, 50)) await client.query({ name, text: sql, values: [key] });
-    const started = performance.now();
-    for (const key of keys) await client.query({ name, text: sql, values: [key] });
-    return ((performance.now() - started) * 1000) / keys.length;
-  } finally {
-    client.release();
-  }
+async function microseconds(client: PoolClient, sql: string, keys: readonly string[]): Promise<number> {
+  const name = `lookup ${sql}`.slice(0, 60);
+  for (const key of keys.slice(0, 50)) await client.query({ name, text: sql, values: [key] });
+  const started = performance.now();
+  for (const key of keys) await client.query({ name, text: sql, values: [key] });
+  return ((performance.now() - started) * 1000) / keys.length;
 }

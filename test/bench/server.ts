@@ -65,7 +65,7 @@ export const benchFile = (lanes = 2) =>
       status: "(case status when 'open' then 0 when 'paid' then 1 else 2 end)::smallint",
       city: "doc ->> 'city'",
     },
-    copy: { lanes, chunkRows: 5000 },
+    copy: { lanes },
     cutover: { reads: 'operator', writes: 'operator' },
   });
 

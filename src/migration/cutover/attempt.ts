@@ -2,6 +2,7 @@ import type { Client, Pool } from 'pg';
 import { seconds } from '../../config/migration-file.ts';
 import { ForeshadowError } from '../../core/errors.ts';
 import { failpoint } from '../../core/failpoint.ts';
+import { prepared } from '../../db/prepared.ts';
 import { backlog, type LaneMode, type LaneStamp, setLaneMode, stampSql } from '../../sync/lane.queries.ts';
 import { refreshAll } from '../../sync/refresh.queries.ts';
 import { refreshUnique } from '../../sync/unique.queries.ts';
@@ -80,6 +81,13 @@ async function prepare(client: Client, migration: Migration): Promise<void> {
   await failpoint('cutover.prepared');
 }
 
+/** What will be asked while others wait, asked before: its plans and the catalogue are at hand then. No answer counts. */
+async function rehearse(client: Client, migration: Migration): Promise<void> {
+  await swapSql(client, migration);
+  const { sourceOid } = migration.plan;
+  await gaveUpWaiting(client, sourceOid, await queuedWithSnapshot(client, sourceOid));
+}
+
 /** A process that is stopped or cut off while it holds locks loses its session, and the application goes on. */
 async function beginHolding(client: Client, migration: Migration): Promise<void> {
   const idle = Math.ceil(seconds(migration.definition.cutover.budget) * 1000);
@@ -99,7 +107,9 @@ export async function easedSwap(
   attempt: number,
 ): Promise<Migration> {
   const { plan, definition } = migration;
+  await client.query('set plan_cache_mode = force_generic_plan');
   await prepare(client, migration);
+  await rehearse(client, migration);
   await beginHolding(client, migration);
   const asked = performance.now();
   await client.query(`lock table ${plan.names.source} in exclusive mode`);
@@ -247,9 +257,9 @@ async function requireReady(client: Client, migration: Migration): Promise<void>
   const { plan } = migration;
   const physical = physicalOf(migration);
   const { rows } = await client.query<LaneStamp & { copied: boolean; invalid: string[] }>(
-    `select ${stampSql(plan)}, (select bool_and(done) from ${plan.names.range}) as copied,
+    prepared(`select ${stampSql(plan)}, (select bool_and(done) from ${plan.names.range}) as copied,
             array(select i.relname::text from pg_index x join pg_class i on i.oid = x.indexrelid
-                   where x.indrelid = ${plan.targetOid} and not x.indisvalid) as invalid`,
+                   where x.indrelid = ${plan.targetOid} and not x.indisvalid) as invalid`),
   );
   const now = rows[0] as (typeof rows)[0];
   if (now.capture !== physical.stamp.capture)

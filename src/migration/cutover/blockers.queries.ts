@@ -1,5 +1,6 @@
 import type { ClientBase } from 'pg';
 import type { TablePlan } from '../../core/plan.ts';
+import { prepared } from '../../db/prepared.ts';
 
 /** A session (or prepared transaction) that a cutover would have to wait for. */
 export interface Blocker {
@@ -53,10 +54,12 @@ export interface Queued {
 export async function queuedWithSnapshot(client: ClientBase, relation: number): Promise<Queued[]> {
   await client.query('select pg_catalog.pg_stat_clear_snapshot()');
   const { rows } = await client.query<Queued>(
-    `select a.pid, a.xact_start::text as since from pg_stat_activity a
-      where a.datname = current_database() and a.pid <> pg_backend_pid() and a.backend_xmin is not null
-        and exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted)`,
-    [relation],
+    prepared(
+      `select a.pid, a.xact_start::text as since from pg_stat_activity a
+        where a.datname = current_database() and a.pid <> pg_backend_pid() and a.backend_xmin is not null
+          and exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted)`,
+      [relation],
+    ),
   );
   return rows;
 }
@@ -69,11 +72,13 @@ export async function gaveUpWaiting(
 ): Promise<number[]> {
   await client.query('select pg_catalog.pg_stat_clear_snapshot()');
   const { rows } = await client.query<{ pid: number }>(
-    `select a.pid from pg_stat_activity a
-       join unnest($2::int[], $3::timestamptz[]) as q (pid, since) on q.pid = a.pid and q.since = a.xact_start
-      where a.backend_xmin is not null
-        and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted)`,
-    [relation, queued.map(({ pid }) => pid), queued.map(({ since }) => since)],
+    prepared(
+      `select a.pid from pg_stat_activity a
+         join unnest($2::int[], $3::timestamptz[]) as q (pid, since) on q.pid = a.pid and q.since = a.xact_start
+        where a.backend_xmin is not null
+          and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted)`,
+      [relation, queued.map(({ pid }) => pid), queued.map(({ since }) => since)],
+    ),
   );
   return rows.map(({ pid }) => pid);
 }
@@ -132,7 +137,8 @@ export async function olderSnapshots(
 ): Promise<(Blocker & { readonly queued: boolean })[]> {
   await client.query('select pg_catalog.pg_stat_clear_snapshot()');
   const { rows } = await client.query<Blocker & { queued: boolean }>(
-    `select ${blockerColumns},
+    prepared(
+      `select ${blockerColumns},
             exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted) as queued
        from pg_stat_activity a left join pg_prepared_xacts p on false
       where a.datname = current_database() and a.pid <> pg_backend_pid()
@@ -141,7 +147,8 @@ export async function olderSnapshots(
         and (coalesce(a.xact_start, '-infinity') < $2::timestamptz or age(a.backend_xmin) > age($4::text::xid))
         and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted
                            and ($3 or l.mode <> 'RowShareLock'))`,
-    [relation, at, isolation === 'read-committed', horizon],
+      [relation, at, isolation === 'read-committed', horizon],
+    ),
   );
   return rows;
 }

@@ -1,5 +1,6 @@
 import type { ClientBase } from 'pg';
 import { ident, literal } from '../../db/ident.ts';
+import { prepared } from '../../db/prepared.ts';
 import type { Migration } from '../status.store.ts';
 
 /**
@@ -15,14 +16,16 @@ export async function commentsSql(
 ): Promise<string[]> {
   const { plan } = migration;
   const { rows } = await client.query<{ column: string | null; comment: string }>(
-    `select a.attname as column, d.description as comment
+    prepared(
+      `select a.attname as column, d.description as comment
        from pg_description d left join pg_attribute a on a.attrelid = d.objoid and a.attnum = d.objsubid and d.objsubid > 0
       where d.classoid = 'pg_class'::regclass and d.objoid = $1
         and not exists (
           select 1 from pg_description t left join pg_attribute b on b.attrelid = t.objoid and b.attnum = t.objsubid and t.objsubid > 0
            where t.classoid = 'pg_class'::regclass and t.objoid = $2 and b.attname is not distinct from a.attname)
         and (a.attname is null or a.attname::text = any ($3::text[]))`,
-    [plan.sourceOid, plan.targetOid, plan.targetOrder],
+      [plan.sourceOid, plan.targetOid, plan.targetOrder],
+    ),
   );
   return rows.map(({ column, comment }) =>
     column === null
@@ -40,12 +43,14 @@ export async function defaultsSql(
   const { plan } = migration;
   const kept = plan.columns.filter((column) => column.identity).map((column) => column.name);
   const { rows } = await client.query<{ column: string; expression: string }>(
-    `select a.attname as column, pg_get_expr(d.adbin, d.adrelid) as expression
+    prepared(
+      `select a.attname as column, pg_get_expr(d.adbin, d.adrelid) as expression
        from pg_attribute a join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
        join pg_attribute b on b.attrelid = $2 and b.attname = a.attname and not b.atthasdef and b.attidentity = ''
       where a.attrelid = $1 and a.attgenerated = '' and a.attname::text = any ($3::text[])
         and pg_get_serial_sequence($1::oid::regclass::text, a.attname) is null`,
-    [plan.sourceOid, plan.targetOid, kept],
+      [plan.sourceOid, plan.targetOid, kept],
+    ),
   );
   return rows.map(
     ({ column, expression }) =>
@@ -58,14 +63,16 @@ export async function checksSql(client: ClientBase, migration: Migration, target
   const { plan } = migration;
   const kept = plan.columns.filter((column) => column.identity).map((column) => column.name);
   const { rows } = await client.query<{ name: string; definition: string }>(
-    `select c.conname as name, pg_get_constraintdef(c.oid) as definition
+    prepared(
+      `select c.conname as name, pg_get_constraintdef(c.oid) as definition
        from pg_constraint c
       where c.conrelid = $1 and c.contype = 'c'
         and not exists (select 1 from unnest(c.conkey) k join pg_attribute a on a.attrelid = $1 and a.attnum = k
                          where a.attname::text <> all ($3::text[]))
         and not exists (select 1 from pg_constraint t where t.conrelid = $2 and t.contype = 'c'
                          and (t.conname = c.conname or pg_get_constraintdef(t.oid) = pg_get_constraintdef(c.oid)))`,
-    [plan.sourceOid, plan.targetOid, kept],
+      [plan.sourceOid, plan.targetOid, kept],
+    ),
   );
   return rows.map(
     ({ name, definition }) =>
@@ -77,7 +84,8 @@ export async function checksSql(client: ClientBase, migration: Migration, target
 export async function grantsSql(client: ClientBase, migration: Migration, target: string): Promise<string[]> {
   const { plan } = migration;
   const { rows } = await client.query<{ sql: string }>(
-    `select format('alter table %s owner to %I', $3::text, pg_get_userbyid(s.relowner)) as sql
+    prepared(
+      `select format('alter table %s owner to %I', $3::text, pg_get_userbyid(s.relowner)) as sql
        from pg_class s join pg_class t on t.oid = $2 where s.oid = $1 and s.relowner <> t.relowner
      union all
      select format('grant %s on table %s to %s%s', g.privilege_type, $3::text,
@@ -90,7 +98,8 @@ export async function grantsSql(client: ClientBase, migration: Migration, target
               case when g.is_grantable then ' with grant option' else '' end)
        from pg_attribute a, aclexplode(a.attacl) g
       where a.attrelid = $1 and a.attname::text = any ($4::text[])`,
-    [plan.sourceOid, plan.targetOid, target, plan.targetOrder],
+      [plan.sourceOid, plan.targetOid, target, plan.targetOrder],
+    ),
   );
   return rows.map((row) => row.sql);
 }
@@ -117,7 +126,8 @@ export async function sequencesSql(
 ): Promise<{ before: string[]; after: string[] }> {
   const { plan } = migration;
   const found = await client.query<OwnedSequence>(
-    `select a.attname as column, s.oid::regclass::text as sequence, d.deptype = 'i' as identity,
+    prepared(
+      `select a.attname as column, s.oid::regclass::text as sequence, d.deptype = 'i' as identity,
             case when b.attname is null then 'missing' when b.attidentity <> '' then 'identity'
                  when own.name is not null then 'own sequence'
                  when uses.sequence then 'same sequence'
@@ -133,7 +143,8 @@ export async function sequencesSql(
           where f.adrelid = $2 and f.adnum = b.attnum and u.refclassid = 'pg_class'::regclass and u.refobjid = s.oid) uses on true
       where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = $1
         and d.deptype in ('a', 'i')`,
-    [plan.sourceOid, plan.targetOid],
+      [plan.sourceOid, plan.targetOid],
+    ),
   );
   const before: string[] = [];
   const after: string[] = [];

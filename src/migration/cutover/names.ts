@@ -1,13 +1,16 @@
 import type { ClientBase } from 'pg';
 import { ident } from '../../db/ident.ts';
+import { prepared } from '../../db/prepared.ts';
 import type { Migration } from '../status.store.ts';
 
 /** Names of relations in a schema, those that belong to table `but` left out: it is about to leave. */
 async function namesIn(client: ClientBase, schema: string, but: number): Promise<Set<string>> {
   const { rows } = await client.query<{ name: string }>(
-    `select relname as name from pg_class c
+    prepared(
+      `select relname as name from pg_class c
       where relnamespace = to_regnamespace(quote_ident($1)) and oid not in (${ownRelations('$2')})`,
-    [schema, but],
+      [schema, but],
+    ),
   );
   return new Set(rows.map((row) => row.name));
 }
@@ -42,9 +45,11 @@ export async function stepAsideSql(
   const inOurs = (await namesIn(client, 'foreshadow', 0)).add(old);
   const taken = new Set([...inOurs, ...(await namesIn(client, schema, 0))]);
   const { rows } = await client.query<{ name: string; kind: string }>(
-    `select relname as name, case relkind when 'S' then 'sequence' else 'index' end as kind
+    prepared(
+      `select relname as name, case relkind when 'S' then 'sequence' else 'index' end as kind
        from pg_class where oid in (${ownRelations('$1')}) and relkind in ('i', 'S') order by 1`,
-    [plan.sourceOid],
+      [plan.sourceOid],
+    ),
   );
   return rows
     .filter(({ name }) => inOurs.has(name))
@@ -75,8 +80,7 @@ export async function carriedNamesSql(
 
 async function namesOf(client: ClientBase, table: number): Promise<string[]> {
   const { rows } = await client.query<{ name: string }>(
-    `select relname as name from pg_class where oid in (${ownRelations('$1')})`,
-    [table],
+    prepared(`select relname as name from pg_class where oid in (${ownRelations('$1')})`, [table]),
   );
   return rows.map((row) => row.name);
 }

@@ -54,15 +54,16 @@ export const mutants: readonly Mutant[] = [
       },
       {
         file: 'sync/lane.ts',
-        from: `import { copyChunk, laneBounds, nextRange } from './chunk.queries.ts';`,
-        to: `import { copyChunk, laneBounds, nextRange, readChunk } from './chunk.queries.ts';`,
+        from: `import { copyChunk, type KeyRange, laneBounds } from './chunk.queries.ts';`,
+        to: `import { copyChunk, type KeyRange, laneBounds, readChunk } from './chunk.queries.ts';`,
       },
       {
         file: 'sync/chunk.queries.ts',
         from: `        \${insertIntoTarget(plan)}
-        select \${rowMap(plan)} from src s where not exists (select 1 from \${target} t where \${rowsMatch(plan)})
-        returning 1),`,
-        to: `        select 1 where false and exists (select \${rowMap(plan)} from src s, \${target} t where \${rowsMatch(plan)})),`,
+        select \${rowMap(plan)} from \${source} s
+         where \${passed} and`,
+        to: `        select \${rowMap(plan)} from \${source} s
+         where false and \${passed} and`,
       },
       {
         file: 'sync/chunk.queries.ts',
@@ -153,7 +154,7 @@ const countsSql = \`(select max(at)::text from taken) as "upTo", (select count(*
     replacements: [
       {
         file: 'sync/lane.queries.ts',
-        from: ` and l.epoch = \${epoch}
+        from: ` and l.epoch = $1
         for update of l nowait\``,
         to: `\``,
       },
@@ -187,8 +188,8 @@ const countsSql = \`(select max(at)::text from taken) as "upTo", (select count(*
     replacements: [
       {
         file: 'sync/lane.ts',
-        from: `    const held = await fence(client, plan, lane, this.#epoch);`,
-        to: `    const now = await fence(client, plan, lane, this.#epoch);
+        from: `    const held = await fence(client, plan, this.#epoch);`,
+        to: `    const now = await fence(client, plan, this.#epoch);
     const held: Fence | null = now && { ...now, mode: this.#mode ?? now.mode };
     this.#mode = now?.mode; // for the next transaction`,
       },
