@@ -10,8 +10,9 @@ import { withClient } from '../db/tx.ts';
 import { overlaySql } from '../shadow/overlay.ts';
 import { captureFunctionsSql, captureTriggersSql } from '../sync/capture.ts';
 import { stampSql } from '../sync/lane.queries.ts';
-import { migrationTablesSql } from '../sync/tables.ts';
+import { migrationTablesSql, vacuumKeyLogSql } from '../sync/tables.ts';
 import { deferIndexSql, findCarried, findDeferred } from './deferred-indexes.ts';
+import { lanesFor } from './key-map.ts';
 import { createRanges } from './ranges.ts';
 import { databaseNow, type Migration, moveStatus, type Physical, recordEvent } from './status.store.ts';
 
@@ -49,32 +50,6 @@ export async function buildMappedKeyIndex(pool: Pool, plan: TablePlan): Promise<
   });
 }
 
-/** Casts under which two different source keys can never have met in one target key, at any time. */
-const faithful: Readonly<Record<string, readonly string[]>> = {
-  smallint: ['integer', 'bigint', 'numeric', 'text'],
-  integer: ['smallint', 'bigint', 'numeric', 'text'],
-  bigint: ['smallint', 'integer', 'numeric', 'text'],
-  numeric: ['text'],
-  uuid: ['text'],
-};
-
-/**
- * Lanes own ranges of source keys. If different source keys may map to one target key over time ('A', then 'a', under
- * lower()), two lanes would write it in no order; then one lane does all.
- */
-function lanesFor(plan: TablePlan, wanted: number): number {
-  const keeps = plan.targetKey.every(({ value, type }) => {
-    const collated = /^\(\((.*)\) collate [^()]*\)$/.exec(value);
-    const cast = /^\(?(s\.(?:"(?:[^"]|"")+"|\w+))\)?(?:::[a-z ]+)?$/.exec(collated?.[1] ?? value);
-    const from = plan.sourceKey.find((column) =>
-      [`s.${column.name}`, `s.${ident(column.name)}`].includes(cast?.[1] ?? ''),
-    );
-    if (!from) return false;
-    return (!collated && from.type === type) || (faithful[from.type] ?? []).includes(type);
-  });
-  return keeps ? wanted : 1;
-}
-
 /**
  * PLANNED → SHADOWING, in one transaction: T moves into our schema and the overlay takes its name, our tables, ranges
  * and lanes are made, and last, for as short as can be, capture is installed on S. From its commit on every change of
@@ -92,9 +67,12 @@ export async function beginShadowing(
   for (let attempt = 1; ; attempt++) {
     const started = performance.now();
     try {
-      return await withClient(pool, (client) =>
+      const begun = await withClient(pool, (client) =>
         install(client, migration, lanesFor(plan, options.lanes), { attempt, waited }),
       );
+      // of the rows that it was born with; what is left to autovacuum if this fails
+      await pool.query(vacuumKeyLogSql(plan)).catch(() => undefined);
+      return begun;
     } catch (error) {
       if (codeOf(error) === sqlstate.duplicateTable) {
         throw new ForeshadowError(

@@ -10,6 +10,7 @@ import {
   targetMatches,
   withinBounds,
 } from '../sync/fragments.ts';
+import { keepsKeysApart } from './key-map.ts';
 
 /** Differences between T and f(S), keys with pending log rows left out. Keys are texts, at most `named` of each kind. */
 export interface Comparison {
@@ -26,8 +27,18 @@ const targetKeyText = (plan: TablePlan, alias: string) =>
   plan.targetKey.map((column) => `${alias}.${ident(column.name)}::text`).join(` || ',' || `);
 
 /**
- * f(S) within bounds against T, by key: rows T lacks and rows that differ. One statement, one snapshot; rows are
- * compared by image, so 1.0 and 1.00, NULL and '' are told apart.
+ * The row m of f(S) shares its target key with another one. Asked only of maps that do not keep keys apart. Where the
+ * rows are alike in all other columns too, no comparison with T would tell: it has one of them.
+ */
+function sharedKeySql(plan: TablePlan): string {
+  if (keepsKeysApart(plan)) return 'false';
+  const same = plan.targetKey.map((column) => `${column.value} = m.${ident(column.name)}`).join(' and ');
+  return `(select count(*) from (select 1 from ${plan.names.source} s where ${same} limit 2) as sharing) > 1`;
+}
+
+/**
+ * f(S) within bounds against T, by key: rows T lacks and rows that differ, among them those that share their target key.
+ * One statement, one snapshot; rows are compared by image, so 1.0 and 1.00, NULL and '' are told apart.
  */
 export async function compareSource(
   client: ClientBase,
@@ -53,7 +64,7 @@ export async function compareSource(
     `with m as (${mappedRowsSql(plan, `${within.sql} and ${clean}`)}),
      pair as (
        select ${targetKeyText(plan, 'm')} as key, t.${first} is null as missing,
-              t.${first} is not null and record_image_ne(${row('m')}, ${row('t')}) as different
+              t.${first} is not null and (record_image_ne(${row('m')}, ${row('t')}) or ${sharedKeySql(plan)}) as different
          from m left join ${target} t on ${same})
      select count(*) filter (where missing) as missing, count(*) filter (where different) as different, count(*) as compared,
             (array_agg(key) filter (where missing))[1:${named}] as m, (array_agg(key) filter (where different))[1:${named}] as d

@@ -5,6 +5,7 @@ import { ForeshadowError } from '../core/errors.ts';
 import type { TablePlan } from '../core/plan.ts';
 import { type LaneStamp, liveHolders } from './lane.queries.ts';
 import { Lane, type LaneWork } from './lane.ts';
+import { vacuumKeyLogSql } from './tables.ts';
 
 /** Consumed log rows after which the key log is vacuumed: a key with 50,000 dead log rows makes its lookups 13 ms. */
 const vacuumEvery = 15_000;
@@ -148,7 +149,7 @@ export class Lanes {
   async #vacuum(): Promise<void> {
     const { pool, plan, log } = this.#options;
     await pool
-      .query(`vacuum (index_cleanup on, truncate off, skip_locked) ${plan.names.keyLog}`)
+      .query(vacuumKeyLogSql(plan))
       .catch((error) => log.debug({ err: error }, 'vacuum of the key log put off'));
   }
 }

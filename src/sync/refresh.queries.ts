@@ -1,6 +1,8 @@
 import type { ClientBase } from 'pg';
+import { ForeshadowError } from '../core/errors.ts';
 import { failpoint } from '../core/failpoint.ts';
 import type { TablePlan } from '../core/plan.ts';
+import { ident } from '../db/ident.ts';
 import {
   fixedDiffers,
   insertIntoTarget,
@@ -49,6 +51,25 @@ function takeSql(plan: TablePlan, lane: string, limit: string): string {
 const countsSql = `(select count(*) from taken)::int as taken,
     array(select extract(epoch from clock_timestamp() - at)::float8 from taken limit 32) as lags`;
 
+/** Source keys of log rows of alias l without a mapped key whose row S still has: nothing could bring such a row to T. */
+export function unmappedSql(plan: TablePlan): string {
+  const none = plan.targetKey.map((_, i) => `l.m${i + 1} is null`).join(' or ');
+  const key = plan.sourceKey.map((_, i) => `l.k${i + 1}::text`).join(` || ',' || `);
+  const same = plan.sourceKey.map((column, i) => `s.${ident(column.name)} = l.k${i + 1}`).join(' and ');
+  return `array(select ${key} from taken l
+     where (${none}) and exists (select 1 from ${plan.names.source} s where ${same}) limit 10) as unmapped`;
+}
+
+/** @throws ForeshadowError MAP_FAILS: taking such a log row away would lose the change without a word */
+export function requireMapped(plan: TablePlan, unmapped: readonly string[]): void {
+  if (!unmapped.length) return;
+  throw new ForeshadowError(
+    'MAP_FAILS',
+    `the row map of ${plan.names.source} gives no key for rows ${unmapped.join('; ')}`,
+    { keys: unmapped },
+  );
+}
+
 /**
  * Makes T agree with S for the keys of `touch`, in this statement's snapshot: delete what S lacks, upsert f(S). Rows that
  * an upsert could not make equal are deleted too, and are named in `anew`: {@link bringAnew} inserts them.
@@ -75,14 +96,16 @@ function agreeSql(plan: TablePlan): string {
       ${upsert(plan)} returning 1)`;
 }
 
+type Found = Refreshed & { readonly anew: string[][]; readonly unmapped: string[] };
 const anewSql = `coalesce((select array_agg(key) from anew), '{}') as anew`;
 
 /** The second half of a refresh, at a later snapshot. Safe, since what changes in between has log rows of its own. */
 async function bringAnew(
   client: ClientBase,
   plan: TablePlan,
-  { anew, ...refreshed }: Refreshed & { readonly anew: string[][] },
+  { anew, unmapped, ...refreshed }: Found,
 ): Promise<Refreshed> {
+  requireMapped(plan, unmapped);
   if (!anew.length) return refreshed;
   await failpoint('refresh.anew');
   await insertByKeys(client, plan, anew);
@@ -97,11 +120,11 @@ export async function refreshAll(
   limit: number,
 ): Promise<Refreshed> {
   const lane = withinBounds(plan, sourceKeyOf(plan, 'l'), bounds, 2);
-  const { rows } = await client.query<Refreshed & { anew: string[][] }>({
+  const { rows } = await client.query<Found>({
     name: `refresh_all_${plan.migrationId}_${lane.values.length}${bounds.low ? 'l' : ''}`,
     text: `with ${takeSql(plan, lane.sql, '$1')},
       touch as (select * from dirty), ${agreeSql(plan)}
-      select ${countsSql}, (select count(*) from touch)::int as refreshed, 0 as admitted, ${anewSql}`,
+      select ${countsSql}, (select count(*) from touch)::int as refreshed, 0 as admitted, ${anewSql}, ${unmappedSql(plan)}`,
     values: [limit, ...lane.values],
   });
   return bringAnew(client, plan, rows[0] as (typeof rows)[0]);
@@ -121,7 +144,7 @@ export async function refreshMembers(
   const { target, source, member } = plan.names;
   const inLane = withinBounds(plan, sourceKeyOf(plan, 'l'), bounds, 6);
   const keys = `${sourceKeyOf(plan, 'd')}, ${mappedKeyOf(plan, 'd')}`;
-  const { rows } = await client.query<Refreshed & { anew: string[][] }>({
+  const { rows } = await client.query<Found>({
     name: `refresh_members_${plan.migrationId}_${inLane.values.length}${bounds.low ? 'l' : ''}`,
     text: `with ${takeSql(plan, inLane.sql, '$1')},
       known as (
@@ -149,7 +172,8 @@ export async function refreshMembers(
       touch as (
         select ${keys} from known d where d.present
         union all select ${keys} from admitted d), ${agreeSql(plan)}
-      select ${countsSql}, (select count(*) from touch)::int as refreshed, (select count(*) from admitted)::int as admitted, ${anewSql}`,
+      select ${countsSql}, (select count(*) from touch)::int as refreshed, (select count(*) from admitted)::int as admitted, ${anewSql},
+             ${unmappedSql(plan)}`,
     values: [limit, lane.migrationId, lane.lane, lane.pi0, lane.newRoom, ...inLane.values],
   });
   return bringAnew(client, plan, rows[0] as (typeof rows)[0]);

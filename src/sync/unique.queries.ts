@@ -5,7 +5,7 @@ import type { TablePlan } from '../core/plan.ts';
 import { codeOf, sqlstate } from '../db/sqlstate.ts';
 import { mappedKeyOf, sourceKeyOf, targetMatches } from './fragments.ts';
 import { insertByKeys, keyTexts } from './keys.queries.ts';
-import type { Refreshed } from './refresh.queries.ts';
+import { type Refreshed, requireMapped, unmappedSql } from './refresh.queries.ts';
 
 /** Tries before a collision counts as real: each gives in-flight owners of a value time to show up in the key log. */
 const attempts = 5;
@@ -20,7 +20,12 @@ const attempts = 5;
 export async function refreshUnique(client: ClientBase, plan: TablePlan, limit: number): Promise<Refreshed> {
   const { keyLog, changeEvent, target } = plan.names;
   const keys = `${sourceKeyOf(plan, 'l')}, ${mappedKeyOf(plan, 'l')}`;
-  const taken = await client.query<{ dirty: string[][]; taken: number; lags: number[] }>(
+  const taken = await client.query<{
+    dirty: string[][];
+    taken: number;
+    lags: number[];
+    unmapped: string[];
+  }>(
     `with taken as (
        delete from ${keyLog} l where l.ctid = any (array(select l.ctid from ${keyLog} l limit $1)) returning ${keys}, l.op, l.at),
      events as (insert into ${changeEvent} select ${sourceKeyOf(plan, 'l')}, l.op, l.at from taken l returning 1),
@@ -28,11 +33,13 @@ export async function refreshUnique(client: ClientBase, plan: TablePlan, limit: 
      gone as (delete from ${target} t using dirty d where ${targetMatches(plan, 'd')} returning 1)
      select coalesce(array_agg(${keyTexts(plan, 'd')}), '{}') as dirty,
             (select count(*) from taken)::int as taken,
-            array(select extract(epoch from clock_timestamp() - at)::float8 from taken limit 32) as lags
+            array(select extract(epoch from clock_timestamp() - at)::float8 from taken limit 32) as lags,
+            ${unmappedSql(plan)}
        from dirty d`,
     [limit],
   );
   const row = taken.rows[0] as (typeof taken.rows)[0];
+  requireMapped(plan, row.unmapped);
   if (!row.taken) return { taken: 0, refreshed: 0, admitted: 0, lags: [] };
   await failpoint('unique.taken');
   // A deferred constraint would speak up at the commit, when it is too late to step aside.

@@ -5,9 +5,11 @@ import type { MappedColumn, PhysicalNames, TablePlan } from '../../core/plan.ts'
 import { type CatalogTable, type KeyIndex, keyIndexes, readTable } from '../../db/catalog.ts';
 import { ident, parseQualifiedName } from '../../db/ident.ts';
 import { withClient } from '../../db/tx.ts';
+import { partialKeyColumns } from '../key-map.ts';
 import { type Check, firstRefusal, ok, refuse, warn } from './checks.ts';
 import { refusedDependents } from './dependents.ts';
 import { replaceColumns } from './expression.ts';
+import { preparedStatements } from './prepared.ts';
 import { rehearseRowMap } from './rehearsal.ts';
 import { resolveBackMap, resolveInvariants, resolveRowMap } from './row-map.ts';
 import { checkSpace } from './space.ts';
@@ -123,12 +125,15 @@ async function examine(
       checks.push(refuse('target key', targetKey));
     } else {
       checks.push(ok('target key', targetKey.map((column) => `${column.name} = ${column.value}`).join(', ')));
+      const keyOfSource = sourceKey.columns.map((name) => keyColumn(source, name));
+      for (const column of partialKeyColumns({ sourceKey: keyOfSource, targetKey }))
+        checks.push(partialKey(file, column));
       checks.push(await rehearsal(client, source, target, sourceKey.columns, map.columns));
       draft = {
         name: file.name,
         sourceOid: source.oid,
         targetOid: target.oid,
-        sourceKey: sourceKey.columns.map((name) => keyColumn(source, name)),
+        sourceKey: keyOfSource,
         targetKey,
         sourceColumns: source.columns.map(({ name, type, notNull, category }) => ({
           name,
@@ -157,6 +162,7 @@ async function examine(
     const message = `signals.${name} names "${column}", which is no column of ${file.source} with a time`;
     checks.push(refuse('signals', new ForeshadowError('BAD_MIGRATION_FILE', message)));
   }
+  checks.push(preparedStatements(file, source, target));
   checks.push(await checkSpace(client, source, options.diskFree));
   const error = firstRefusal(checks);
   return { checks, error, draft: error ? null : draft, source, target };
@@ -220,6 +226,15 @@ function targetKeyOf(
   return new ForeshadowError(
     'NO_KEY',
     `${file.target} has no primary key, or unique index over not-null columns, that comes from [${sourceKey.join(', ')}] alone`,
+  );
+}
+
+/** From capture on, S cannot take a key that the map fails on: its log row, and our index on S, need the mapped key. */
+function partialKey(file: MigrationFile, column: { name: string; value: string }): Check {
+  return warn(
+    'target key',
+    `some keys may have no ${column.name} = ${column.value}`,
+    `While the migration runs, writes to ${file.source} with a key that the expression fails on will fail with its error (${file.target} could not hold them either); a key for which it is NULL stops the migration.`,
   );
 }
 
