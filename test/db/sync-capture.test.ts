@@ -350,7 +350,7 @@ describe('maps that are not one to one', () => {
     const m = await broken({ ...halves('v'), chunkRows: 1 });
     await m.settle();
     const found = await verify(m.db.ctx.pool, m.plan, { snapshots: 1, clock: systemClock, repair: false });
-    expect(found.different).toBe(1);
+    expect(found.different, 'both of them').toBe(2);
   });
 
   it('P45: a row that comes later and meets another in its key fails loudly', async () => {
