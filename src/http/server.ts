@@ -22,9 +22,6 @@ import { serviceRoutes } from './routes/service.ts';
 import { endSilentConnections } from './silent-connections.ts';
 import { validatorCompiler } from './validator.ts';
 
-/** Requests on one connection before it is closed, so that a balancer can move clients on. */
-const requestsPerConnection = 10_000;
-
 /**
  * The server, ready to listen. What comes first is asked first: who is too much, who it is, how often, whether it may,
  * and only then what is in the body.
@@ -43,7 +40,6 @@ export async function buildServer(backend: Backend): Promise<FastifyInstance> {
     requestTimeout: limits.requestTimeout,
     connectionTimeout: limits.idleTimeout,
     keepAliveTimeout: limits.keepAliveTimeout,
-    maxRequestsPerSocket: requestsPerConnection,
     return503OnClosing: false, // what came in is answered; the connection is closed after it
     forceCloseConnections: 'idle',
     http: {
