@@ -1,8 +1,11 @@
 import { sampleStandardDeviation } from 'simple-statistics';
 import { LEAST_WINDOWS } from './schedule.ts';
 
-/** What can score rows. `mix` is the mean of EWMA and network in log space. */
-export const predictorNames = ['lfu', 'ewma', 'network', 'mix'] as const;
+/**
+ * What can score rows. `group` is a row's share of its group's forecast; `mix` is the mean, in log space, of the
+ * network and of what it corrects.
+ */
+export const predictorNames = ['lfu', 'ewma', 'group', 'network', 'mix'] as const;
 export type PredictorName = (typeof predictorNames)[number];
 
 /** How a predictor did against the EWMA on the same past windows. */

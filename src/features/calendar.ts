@@ -1,0 +1,49 @@
+/** An event known in advance: a sale, a holiday, the end of a month. */
+export interface AnnouncedEvent {
+  /** [start, end), seconds */
+  readonly start: number;
+  readonly end: number;
+  /** the rows that it concerns; null: all */
+  readonly group: string | null;
+  /** events of one kind are expected to have one effect */
+  readonly kind: string;
+  /** strength beside others of its kind; 1 is usual */
+  readonly weight: number;
+}
+
+/** Announced events by group, in order of their start. */
+export class Calendar {
+  readonly events: readonly AnnouncedEvent[];
+  readonly #ofAll: number[] = [];
+  readonly #byGroup = new Map<string, number[]>();
+
+  constructor(events: readonly AnnouncedEvent[]) {
+    this.events = [...events].sort((a, b) => a.start - b.start);
+    const named = new Set(events.map(({ group }) => group));
+    named.delete(null);
+    for (const group of named) this.#byGroup.set(group as string, []);
+    this.events.forEach(({ group }, i) => {
+      const lists = group === null ? [this.#ofAll, ...this.#byGroup.values()] : [this.#byGroup.get(group)!];
+      for (const list of lists) list.push(i);
+    });
+  }
+
+  /** Events that concern a group, those that concern all included: positions in {@link events}. */
+  of(group: string): readonly number[] {
+    return this.#byGroup.get(group) ?? this.#ofAll;
+  }
+
+  /** The event of the group that is on at `at`: its position, or −1. */
+  at(group: string, at: number): number {
+    for (const i of this.of(group)) {
+      const { start, end } = this.events[i]!;
+      if (start > at) return -1;
+      if (at < end) return i;
+    }
+    return -1;
+  }
+}
+
+/** Seconds that two spans share. */
+export const overlap = (from: number, to: number, start: number, end: number): number =>
+  Math.max(0, Math.min(to, end) - Math.max(from, start));
