@@ -23,13 +23,13 @@ function holidays(): typeof Holidays {
   return library;
 }
 
-/** What is wrong with a place: which field, and why. @returns null when nothing is */
+/** What is wrong with a place: the field, and what to say after its name. @returns null when nothing is */
 export function holidayProblem(place: HolidayPlace): { field: keyof HolidayPlace; message: string } | null {
   const { country, region, timeZone } = place;
   if (!isTimeZone(timeZone)) {
     return {
       field: 'timeZone',
-      message: `"${timeZone}" is not a time zone; take a name such as Europe/Berlin`,
+      message: `is no time zone: "${timeZone}"; take a name such as Europe/Berlin`,
     };
   }
   const known = new (holidays())();
@@ -37,7 +37,7 @@ export function holidayProblem(place: HolidayPlace): { field: keyof HolidayPlace
   if (!Object.hasOwn(countries, country)) {
     return {
       field: 'country',
-      message: `no holidays are known of "${country}"; take two letters such as DE`,
+      message: `is no country whose holidays are known: "${country}"; take two letters such as DE`,
     };
   }
   if (region === undefined) return null;
@@ -56,7 +56,7 @@ export function holidayProblem(place: HolidayPlace): { field: keyof HolidayPlace
 
 function unknownPlace(region: string, where: string, names: readonly string[]): string {
   const known = names.length ? `known: ${names.join(', ')}` : 'none is known';
-  return `"${region}" is not a region of ${where}; ${known}`;
+  return `is no region of ${where}: "${region}"; ${known}`;
 }
 
 /**
@@ -69,7 +69,7 @@ export function publicHolidays(options: HolidayPlace & Span): CalendarEvent[] {
   const { country, region, timeZone, from, until } = options;
   checkSpan(options);
   const problem = holidayProblem(options);
-  if (problem) throw new ForeshadowError('USAGE', problem.message);
+  if (problem) throw new ForeshadowError('USAGE', `holidays: ${problem.field} ${problem.message}`);
   const place = region === undefined ? country : `${country}.${region}`;
   const rules = new (holidays())(place, { timezone: timeZone, types: ['public'] });
   const events = new Map<string, CalendarEvent>();

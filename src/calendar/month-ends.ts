@@ -18,7 +18,8 @@ export interface Span {
 export function monthEnds(options: Span & { timeZone: string; days?: number }): CalendarEvent[] {
   const { timeZone, from, until, days = 1 } = options;
   checkSpan(options);
-  if (!isTimeZone(timeZone)) throw new ForeshadowError('USAGE', `"${timeZone}" is not a time zone`);
+  if (!isTimeZone(timeZone))
+    throw new ForeshadowError('USAGE', `month ends: timeZone is no time zone: "${timeZone}"`);
   if (!(Number.isInteger(days) && days >= 1 && days <= 28))
     throw new ForeshadowError('USAGE', `days must be a whole number from 1 to 28, not ${days}`);
   const events: CalendarEvent[] = [];
