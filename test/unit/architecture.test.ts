@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { type ArchitectureRules, checkArchitecture, importsOf } from '../support/architecture.ts';
 
 /** Dependencies point one way: to the left. */
-const foundations = ['core', 'config', 'db', 'observability'];
+const foundations = ['core', 'calendar', 'config', 'db', 'observability'];
 const stages = [
   'logs',
   'access',
