@@ -91,7 +91,7 @@ export async function backtest(options: BacktestOptions): Promise<BudgetResult[]
     for (const one of trained) results.push(await judge(one, options, future));
     if (future.length === 0) return results;
     const policies = await playPolicies(
-      trained.map((one, n) => ({ ...one, rows: results[n]!.rows, chosen: new Set(results[n]!.keys) })),
+      trained.map((one, n) => ({ ...one, chosen: new Set(results[n]!.keys) })),
       future,
       at,
       seed,

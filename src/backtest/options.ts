@@ -27,7 +27,10 @@ export function parseShares(text: string, what: string): number[] {
   const shares = text.split(',').map((part) => {
     const share = Number(part);
     if (part.trim() === '' || !(share > 0 && share < 1)) {
-      throw new ForeshadowError('USAGE', `${what} must be numbers between 0 and 1, such as 0.1, not "${part}"`);
+      throw new ForeshadowError(
+        'USAGE',
+        `${what} must be numbers between 0 and 1, such as 0.1, not "${part}"`,
+      );
     }
     return share;
   });

@@ -11,14 +11,12 @@ export interface PolicyShares {
   readonly once: number;
   /** and rows that appear join it: the access that brings one in is no hit, those after it are */
   readonly admit: number;
-  /** and it is chosen again ten times, with what was seen until then; the model stays as it is */
+  /** and it is chosen again ten times among all rows seen until then; the model stays as it is */
   readonly rechoose: number;
 }
 
 /** One choice to be kept up. */
 export interface Held extends Trained {
-  /** rows of a choice */
-  readonly rows: number;
   /** what was chosen at the beginning */
   readonly chosen: ReadonlySet<KeyId>;
 }
@@ -45,8 +43,9 @@ export async function playPolicies(
   for (let part = 0; part < CHOICES; part++) {
     if (part > 0) {
       const now = at + (part * horizon) / CHOICES;
-      for (const [n, { predictor, rows }] of held.entries()) {
+      for (const [n, { predictor, manifest }] of held.entries()) {
         const { keys, score } = await predictor.score(engine, now);
+        const rows = Math.max(1, Math.round(manifest.budget * keys.length));
         tallies[n]!.current = chooseTop(keys, score, rows, seed);
       }
       joined = new Set();

@@ -1,23 +1,12 @@
-/** An event known in advance: a sale, a holiday, the end of a month. */
-export interface AnnouncedEvent {
-  /** [start, end), seconds */
-  readonly start: number;
-  readonly end: number;
-  /** the rows that it concerns; null: all */
-  readonly group: string | null;
-  /** events of one kind are expected to have one effect */
-  readonly kind: string;
-  /** strength beside others of its kind; 1 is usual */
-  readonly weight: number;
-}
+import type { CalendarEvent } from '../calendar/index.ts';
 
 /** Announced events by group, in order of their start. */
 export class Calendar {
-  readonly events: readonly AnnouncedEvent[];
+  readonly events: readonly CalendarEvent[];
   readonly #ofAll: number[] = [];
   readonly #byGroup = new Map<string, number[]>();
 
-  constructor(events: readonly AnnouncedEvent[]) {
+  constructor(events: readonly CalendarEvent[]) {
     this.events = [...events].sort((a, b) => a.start - b.start);
     const named = new Set(events.map(({ group }) => group));
     named.delete(null);

@@ -1,6 +1,6 @@
+import type { CalendarEvent } from '../calendar/index.ts';
 import type { Access } from '../core/access.ts';
 import type { KeyId } from '../core/key.ts';
-import type { AnnouncedEvent } from './calendar.ts';
 import { DecayBank, horizonFactor } from './decay.ts';
 import { GroupBook } from './groups.ts';
 import { hourOfWeek, rowPhase, rowPhases } from './phase.ts';
@@ -12,7 +12,7 @@ export interface EngineOptions {
   /** the group of a key, asked once, at first sight; null: none. Only a grouped spec has any */
   readonly groupOf?: (key: KeyId) => string | null;
   /** announced events, past and future */
-  readonly events?: readonly AnnouncedEvent[];
+  readonly events?: readonly CalendarEvent[];
 }
 
 /**

@@ -1,4 +1,5 @@
-import { type AnnouncedEvent, Calendar, overlap } from './calendar.ts';
+import type { CalendarEvent } from '../calendar/index.ts';
+import { Calendar, overlap } from './calendar.ts';
 import { DecayBank, horizonFactor } from './decay.ts';
 import { eachHour, HOURS_OF_DAY, HOURS_OF_WEEK, hourOfWeek, hoursExposed } from './phase.ts';
 import { type FeatureSpec, seasonSeconds } from './spec.ts';
@@ -44,7 +45,7 @@ export class GroupBook {
   /** accesses during each event of the calendar, all groups that it concerns together */
   readonly #during: Float64Array;
 
-  constructor(spec: FeatureSpec, events: readonly AnnouncedEvent[]) {
+  constructor(spec: FeatureSpec, events: readonly CalendarEvent[]) {
     this.#spec = spec;
     this.#calendar = new Calendar(events);
     this.#during = new Float64Array(events.length);

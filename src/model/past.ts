@@ -1,6 +1,6 @@
+import type { CalendarEvent } from '../calendar/index.ts';
 import type { Access } from '../core/access.ts';
 import type { KeyId } from '../core/key.ts';
-import type { AnnouncedEvent } from '../features/calendar.ts';
 import { FeatureEngine } from '../features/engine.ts';
 import { type FeatureSpec, featureSpec } from '../features/spec.ts';
 import type { Breathe } from './pace.ts';
@@ -13,7 +13,7 @@ export interface World {
   /** the group (tenant, parent) of a key; null: none. Absent: nothing has groups */
   readonly groupOf?: (key: KeyId) => string | null;
   /** announced events, past and future: they are known in advance, so they are no leak */
-  readonly events?: readonly AnnouncedEvent[];
+  readonly events?: readonly CalendarEvent[];
 }
 
 /** The past as every step of training sees it. */

@@ -8,6 +8,8 @@ const referenceSeasons = { day: [1, 2, 3, 4, 5, 6, 7], week: [1, 2, 3] } as cons
 const validationOffsets = [4, 3, 2, 1] as const;
 /** With a season, the windows have the phase that the prediction will have. */
 const validationSeasons = { day: [7, 3, 2, 1], week: [4, 3, 2, 1] } as const;
+/** Each trained network is also asked about a window that begins so much later: it overlaps, but costs no training. */
+const LATER = 0.5;
 /** Extra, overlapping windows for tuning the half-life when the log is too short for three separate ones. */
 const overlapOffsets = [1.75, 1.5, 1.25] as const;
 /** With less than half a horizon of log before it, a window's features say next to nothing. */
@@ -26,10 +28,17 @@ export interface Schedule {
   readonly history: number;
   /** windows on which half-lives are tuned, earliest first */
   readonly tuning: readonly number[];
-  /** windows on which the network is compared with the rest, earliest first; empty when there are fewer than three */
-  readonly validation: readonly number[];
+  /** when networks are trained to be compared with the rest, earliest first; empty when there are fewer than three */
+  readonly validation: readonly Validation[];
   /** references of a network that is trained at an offset: their label windows end at or before it. Earliest first */
   readonly referencesBefore: (offset: number) => readonly number[];
+}
+
+/** A network is trained at `offset` and asked about windows, its own and, where there is room, a later one. */
+export interface Validation {
+  readonly offset: number;
+  /** earliest first */
+  readonly windows: readonly number[];
 }
 
 export interface ScheduleOptions {
@@ -58,13 +67,16 @@ export function schedule({ history, horizonSeconds, seasons, events = [] }: Sche
   );
   const trained = (offsets: readonly number[]) =>
     offsets.filter((offset) => referencesBefore(offset).length > 0);
-  const separate =
-    inPhase.find((offsets) => trained(offsets).length >= LEAST_WINDOWS) ?? validationOffsets.filter(known);
+  const seasonalWindows = inPhase.find((offsets) => trained(offsets).length >= LEAST_WINDOWS);
+  const separate = seasonalWindows ?? validationOffsets.filter(known);
+  // half a horizon later is another phase, where there are phases
+  const later = (offset: number) =>
+    !seasonalWindows && offset - LATER >= 1 ? [offset, offset - LATER] : [offset];
   const overlapping = [...separate, ...overlapOffsets.filter(known)].sort((a, b) => b - a);
-  const validation = trained(separate);
+  const validation = trained(separate).map((offset) => ({ offset, windows: later(offset) }));
   return {
     history,
-    tuning: separate.length >= LEAST_WINDOWS ? separate : overlapping,
+    tuning: separate.length >= LEAST_WINDOWS ? separate.flatMap(later) : overlapping,
     validation: validation.length >= LEAST_WINDOWS ? validation : [],
     referencesBefore,
   };

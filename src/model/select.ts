@@ -25,8 +25,12 @@ export interface Choice {
  * Step aside: the EWMA chooses unless another predictor's mean paired gain in hit share exceeds one standard error;
  * then the one with the largest mean gain does.
  * @param shares hit shares by predictor, one a window, in the same order for all
+ * @param separate how many of the windows do not overlap; only those make the standard error smaller
  */
-export function choosePredictor(shares: Readonly<Partial<Record<PredictorName, readonly number[]>>>): Choice {
+export function choosePredictor(
+  shares: Readonly<Partial<Record<PredictorName, readonly number[]>>>,
+  separate: number = shares.ewma?.length ?? 0,
+): Choice {
   const ewma = shares.ewma ?? [];
   const gains: Partial<Record<PredictorName, Gain>> = {};
   if (ewma.length < LEAST_WINDOWS) {
@@ -37,7 +41,7 @@ export function choosePredictor(shares: Readonly<Partial<Record<PredictorName, r
   for (const name of predictorNames) {
     const own = shares[name];
     if (name === 'ewma' || own?.length !== ewma.length) continue;
-    const gain = pairedGain(own, ewma);
+    const gain = pairedGain(own, ewma, separate);
     gains[name] = gain;
     if (gain.mean > gain.standardError && gain.mean > (gains[best]?.mean ?? 0)) best = name;
   }
@@ -48,9 +52,9 @@ export function choosePredictor(shares: Readonly<Partial<Record<PredictorName, r
   return { predictor: best, reason, gains };
 }
 
-function pairedGain(own: readonly number[], base: readonly number[]): Gain {
+function pairedGain(own: readonly number[], base: readonly number[], separate: number): Gain {
   const differences = own.map((share, i) => share - base[i]!);
   const windows = differences.length;
   const mean = differences.reduce((a, b) => a + b, 0) / windows;
-  return { mean, standardError: sampleStandardDeviation(differences) / Math.sqrt(windows), windows };
+  return { mean, standardError: sampleStandardDeviation(differences) / Math.sqrt(separate), windows };
 }

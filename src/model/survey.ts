@@ -55,7 +55,7 @@ export async function survey(past: Past, budgets: readonly Budget[], sampleLimit
   const samples = new Map<number, Samples>();
   const final = schedule.referencesBefore(0);
   const references = new Set(sampleLimit > 0 ? final : []);
-  for (const offset of schedule.validation) {
+  for (const { offset } of schedule.validation) {
     for (const reference of schedule.referencesBefore(offset)) references.add(reference);
   }
   const perReference = Math.ceil(sampleLimit / Math.max(1, final.length));

@@ -269,7 +269,8 @@ async function choose(
     return { predictor: 'ewma', reason, gains: {} };
   }
   const own = await networks.validated(base);
-  const compared = validation.map((offset, i) => {
+  const offsets = validation.flatMap(({ windows }) => windows);
+  const compared = offsets.map((offset, i) => {
     const at = found.windows.findIndex((window) => window.offset === offset);
     shares[at] = {
       ...shares[at],
@@ -282,6 +283,7 @@ async function choose(
   const known = names.filter((name) => compared.every((window) => window[name] !== undefined));
   return choosePredictor(
     Object.fromEntries(known.map((name) => [name, compared.map((window) => window[name]!)])),
+    validation.length,
   );
 }
 

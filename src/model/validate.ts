@@ -2,7 +2,7 @@ import type { Tensorflow } from './backend.ts';
 import { type Base, baseExpectation } from './expectation.ts';
 import { fitNetwork } from './fit.ts';
 import { type Budget, judgeOf } from './judge.ts';
-import { disposeNetwork } from './network.ts';
+import { disposeNetwork, type Network } from './network.ts';
 import type { Past } from './past.ts';
 import { correct, networkShare, skipColumns } from './predictor.ts';
 import { replay } from './replay.ts';
@@ -15,7 +15,7 @@ export interface ValidatedNetwork {
   readonly mix: Tried;
 }
 
-/** Plays the log again and lets a network, trained on what lay before each validation window, choose for it. */
+/** Plays the log again and lets networks, each trained on what lay before it, choose for the validation windows. */
 export async function validateNetwork(
   tensorflow: Tensorflow,
   past: Past,
@@ -27,20 +27,29 @@ export async function validateNetwork(
   const { log, spec, schedule, seed, breathe } = past;
   const engine = past.newEngine();
   const validated = { network: tried(), mix: tried() };
-  const stops = schedule.validation.map(past.positionOf);
+  const visits = schedule.validation.flatMap(({ offset, windows }) =>
+    windows.map((window) => ({ trainedAt: offset, window, last: window === windows.at(-1) })),
+  );
+  const stops = visits.map(({ window }) => past.positionOf(window));
   const skip = skipColumns(spec, base);
+  let network: Network | null = null;
   await replay(engine, log, stops, breathe, async (n) => {
-    const offset = schedule.validation[n]!;
-    const at = past.timeOf(offset);
-    const rows = samplesAt(samples, schedule.referencesBefore(offset), options.rows);
-    const { network } = await fitNetwork(tensorflow, rows, { skip, seed, breathe, epochs: options.epochs });
-    const judge = judgeOf(past, engine, await futureOf(past, engine, offset), budgets);
+    const { trainedAt, window, last } = visits[n]!;
+    if (!network) {
+      const rows = samplesAt(samples, schedule.referencesBefore(trainedAt), options.rows);
+      const fit = await fitNetwork(tensorflow, rows, { skip, seed, breathe, epochs: options.epochs });
+      network = fit.network;
+    }
+    const judge = judgeOf(past, engine, await futureOf(past, engine, window), budgets);
     for (const name of ['network', 'mix'] as const) {
+      const at = past.timeOf(window);
       const expected = baseExpectation(engine, at, base);
       await correct(tensorflow, network, engine, at, expected, networkShare[name], breathe);
       validated[name].shares.push(judge.expected(expected, validated[name].bins));
     }
+    if (!last) return;
     disposeNetwork(network);
+    network = null;
   });
   return validated;
 }
