@@ -10,6 +10,7 @@ import {
   hitShare,
   type PredictorName,
   positionOf,
+  type Recipe,
   type Trained,
   topPositions,
   trainModels,
@@ -41,6 +42,8 @@ export interface BacktestOptions {
   /** shares of the rows, 0–1 */
   readonly budgets: readonly number[];
   readonly seed: number;
+  /** another network than the usual one, for comparison */
+  readonly recipe?: Partial<Recipe>;
 }
 
 export interface Scored {
@@ -85,6 +88,7 @@ export async function backtest(options: BacktestOptions): Promise<BudgetResult[]
     seed,
     world,
     network: 'always',
+    ...(options.recipe && { recipe: options.recipe }),
   });
   try {
     const results: BudgetResult[] = [];

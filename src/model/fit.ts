@@ -3,6 +3,7 @@ import { seededRng } from '../core/rng.ts';
 import type { Tensorflow } from './backend.ts';
 import { createNetwork, type Network, type NetworkShape, standardOf } from './network.ts';
 import type { Breathe } from './pace.ts';
+import type { Recipe } from './recipe.ts';
 import { type Samples, shuffledPrefix } from './samples.ts';
 
 /** Small logs take small batches, or a handful of steps would be all their training. */
@@ -18,7 +19,9 @@ const PHASES = [
 export interface FitOptions {
   readonly skip: NetworkShape['skip'];
   readonly seed: number;
-  readonly epochs: number;
+  readonly recipe: Recipe;
+  /** names of the columns of the samples */
+  readonly columns: readonly string[];
   readonly breathe: Breathe;
 }
 
@@ -41,18 +44,26 @@ export async function fitNetwork(
   options: FitOptions,
 ): Promise<Fit> {
   const { tf } = tensorflow;
-  const columns = samples.features.length / Math.max(1, samples.rows);
-  const { skip, seed, breathe } = options;
+  const { skip, seed, breathe, recipe } = options;
+  const columns = options.columns.length;
   const standard = standardOf(samples.features, columns);
-  const network = createNetwork(tensorflow, { columns, skip, standard, seed });
+  // what has an infinite deviation is always at its mean
+  options.columns.forEach((name, i) => {
+    if (recipe.hides(name)) standard.deviation[i] = Number.POSITIVE_INFINITY;
+  });
+  const network = createNetwork(tensorflow, { columns, skip, standard, hidden: recipe.hidden, seed });
   const batches = batchesOf(tensorflow, samples, columns, skip);
   const variables = network.correction.trainableWeights.map((weight) => weight.read());
   const lossOf = (batch: Batch): Scalar => {
     const output = network.correction.apply(batch.features, { training: false }) as Tensor2D;
-    return tf.mean(tf.mul(tf.squaredDifference(output, batch.residuals), batch.weights));
+    if (recipe.loss === 'squared')
+      return tf.mean(tf.mul(tf.squaredDifference(output, batch.residuals), batch.weights));
+    const mean = tf.maximum(tf.expm1(tf.add(output, batch.skipped)), 1e-6);
+    const counts = tf.expm1(tf.add(batch.residuals, batch.skipped));
+    return tf.mean(tf.mul(tf.sub(mean, tf.mul(counts, tf.log(mean))), batch.weights));
   };
   const rng = seededRng(seed);
-  const steps = Math.max(LEAST_STEPS, options.epochs * batches.count);
+  const steps = Math.max(LEAST_STEPS, recipe.epochs * batches.count);
   let lossBefore = Number.NaN;
   let lossAfter = 0;
   let order: number[] = [];
@@ -85,6 +96,8 @@ export async function fitNetwork(
 interface Batch {
   readonly features: Tensor2D;
   readonly residuals: Tensor2D;
+  /** what is corrected: log1p counts */
+  readonly skipped: Tensor2D;
   readonly weights: Tensor2D;
 }
 
@@ -101,12 +114,14 @@ function batchesOf({ tf }: Tensorflow, samples: Samples, columns: number, skip: 
       const size = Math.min(batch, rows - n * batch);
       const x = new Float32Array(size * columns);
       const y = new Float32Array(size * 2);
+      const base = new Float32Array(size * 2);
       const w = new Float32Array(size);
       for (let i = 0; i < size; i++) {
         const row = order[n * batch + i]!;
         x.set(features.subarray(row * columns, (row + 1) * columns), i * columns);
         for (let output = 0; output < 2; output++) {
-          y[i * 2 + output] = targets[row * 2 + output]! - features[row * columns + skip[output]!]!;
+          base[i * 2 + output] = features[row * columns + skip[output]!]!;
+          y[i * 2 + output] = targets[row * 2 + output]! - base[i * 2 + output]!;
         }
         // scaled to a mean of one, so that the learning rate does not depend on the sampling fraction
         w[i] = (weights[row]! * rows) / sum;
@@ -114,6 +129,7 @@ function batchesOf({ tf }: Tensorflow, samples: Samples, columns: number, skip: 
       return {
         features: tf.tensor2d(x, [size, columns]),
         residuals: tf.tensor2d(y, [size, 2]),
+        skipped: tf.tensor2d(base, [size, 2]),
         weights: tf.tensor2d(w, [size, 1]),
       };
     },

@@ -13,6 +13,7 @@ export {
   type HitShare,
   hitShare,
 } from './rankings.ts';
+export type { Recipe } from './recipe.ts';
 export { listModels, listVersions, loadModel, saveModel } from './registry.ts';
 export { type PredictorName, predictorNames } from './select.ts';
 export { chooseTop, topPositions } from './top.ts';

@@ -1,8 +1,6 @@
 import type { LayersModel, SymbolicTensor } from '@tensorflow/tfjs-layers';
 import type { Tensorflow } from './backend.ts';
 
-/** Two small hidden layers; larger ones measured no better. */
-const HIDDEN = [16, 8] as const;
 /** Rows a scoring batch: small enough to leave the event loop responsive, large enough to be fast. */
 export const SCORE_BATCH = 8192;
 
@@ -18,6 +16,8 @@ export interface NetworkShape {
   /** the feature columns that carry log1p of the EWMA's expected accesses and changes */
   readonly skip: readonly [accesses: number, changes: number];
   readonly standard: Standard;
+  /** units of the hidden layers */
+  readonly hidden: readonly number[];
   readonly seed: number;
 }
 
@@ -43,7 +43,7 @@ export function createNetwork(tensorflow: Tensorflow, shape: NetworkShape): Netw
   // Its own shift and scale stay in (at zero and one): without them the gradient tape of this layer fails.
   const frozen = { center: true, scale: true, epsilon: 1e-12, trainable: false };
   const standardised = layers.batchNormalization({ name: 'standardise', ...frozen }).apply(features);
-  const hidden = HIDDEN.reduce((below, units, n) => {
+  const hidden = shape.hidden.reduce((below, units, n) => {
     const kernelInitializer = initializers.glorotUniform({ seed: shape.seed + n });
     const dense = { units, activation: 'relu', kernelInitializer, name: `hidden_${n + 1}` } as const;
     return layers.dense(dense).apply(below as SymbolicTensor);

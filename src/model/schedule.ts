@@ -1,7 +1,7 @@
 import { type Season, seasonSeconds } from '../features/spec.ts';
 
 /** Where the reference times of training rows lie, in horizons before the time of training: dense, then sparse. */
-export const referenceOffsets = [1, 2, 3, 4, 6, 8, 11, 15] as const;
+export const referenceOffsets = [1, 1.5, 2, 2.5, 3, 4, 6, 8, 11, 15] as const;
 /** The same phase of past days and weeks: how many seasons back. */
 const referenceSeasons = { day: [1, 2, 3, 4, 5, 6, 7], week: [1, 2, 3] } as const;
 /** Past windows on which predictors are compared. */

@@ -12,6 +12,7 @@ import { createNetwork, standardOf } from './network.ts';
 import { pacer } from './pace.ts';
 import { type Past, pastBefore, type World } from './past.ts';
 import { Predictor, skipColumns } from './predictor.ts';
+import { type Recipe, usualRecipe } from './recipe.ts';
 import { hashLog } from './replay.ts';
 import { LEAST_WINDOWS } from './schedule.ts';
 import { type Choice, choosePredictor, type PredictorName } from './select.ts';
@@ -20,7 +21,6 @@ import { type ValidatedNetwork, validateNetwork } from './validate.ts';
 
 const SAMPLE_ROWS = 100_000;
 const VALIDATION_ROWS = 40_000;
-const EPOCHS = 6;
 /** Without a past window to tune on: long enough to be steady, short enough to follow the horizon. */
 const UNTUNED_HALF_LIFE = 2;
 
@@ -41,6 +41,8 @@ export interface TrainOptions {
   readonly changeWeight?: number;
   /** `if-chosen` (default) spares the final training when the network lost; `always` trains it for comparison */
   readonly network?: 'if-chosen' | 'always';
+  /** the usual one when absent */
+  readonly recipe?: Partial<Recipe>;
   /** for `created_at` only */
   readonly clock?: Pick<Clock, 'now'>;
 }
@@ -79,7 +81,8 @@ export async function trainModels(
   const always = options.network === 'always';
   const trainable = past.schedule.validation.length > 0 || always;
   const found = await survey(past, sizes, trainable ? SAMPLE_ROWS : 0);
-  const networks = new Networks(tensorflow, past, sizes, found);
+  const recipe = { ...usualRecipe, ...options.recipe };
+  const networks = new Networks(tensorflow, past, sizes, found, recipe);
   const sha256 = await hashLog(past.log, past.breathe);
   const trained: Trained[] = [];
   for (const [n, budget] of budgets.entries()) {
@@ -88,7 +91,7 @@ export async function trainModels(
     const choice = await choose(past, found, networks, tuned.base, shares, n);
     const wanted = choice.predictor === 'network' || choice.predictor === 'mix' || always;
     const fit = wanted ? await networks.final(tuned.base) : undefined;
-    const network = fit?.network ?? untrainedNetwork(tensorflow, past, tuned.base);
+    const network = fit?.network ?? untrainedNetwork(tensorflow, past, tuned.base, recipe);
     const manifest: Manifest = {
       schema: MANIFEST_SCHEMA,
       created_at: new Date((options.clock ?? systemClock).now() * 1000).toISOString(),
@@ -142,21 +145,23 @@ class Networks {
   readonly #past: Past;
   readonly #budgets: readonly Budget[];
   readonly #found: Survey;
+  readonly #recipe: Recipe;
   readonly #validated = new Map<string, Promise<ValidatedNetwork>>();
   readonly #final = new Map<string, Promise<Fit | undefined>>();
 
-  constructor(tensorflow: Tensorflow, past: Past, budgets: readonly Budget[], found: Survey) {
+  constructor(tensorflow: Tensorflow, past: Past, budgets: readonly Budget[], found: Survey, recipe: Recipe) {
     this.#tensorflow = tensorflow;
     this.#past = past;
     this.#budgets = budgets;
     this.#found = found;
+    this.#recipe = recipe;
   }
 
   validated(base: Base): Promise<ValidatedNetwork> {
     return once(this.#validated, base, () =>
       validateNetwork(this.#tensorflow, this.#past, this.#budgets, this.#found.samples, base, {
         rows: VALIDATION_ROWS,
-        epochs: EPOCHS,
+        recipe: this.#recipe,
       }),
     );
   }
@@ -170,7 +175,8 @@ class Networks {
       return fitNetwork(this.#tensorflow, rows, {
         skip: skipColumns(spec, base),
         seed,
-        epochs: EPOCHS,
+        recipe: this.#recipe,
+        columns: spec.columns,
         breathe,
       });
     });
@@ -288,15 +294,10 @@ async function choose(
 }
 
 /** The network before its first step: it is what it would correct, and can be saved like any other. */
-function untrainedNetwork(tensorflow: Tensorflow, past: Past, base: Base) {
-  const columns = past.spec.columns.length;
+function untrainedNetwork(tensorflow: Tensorflow, { spec, seed }: Past, base: Base, { hidden }: Recipe) {
+  const columns = spec.columns.length;
   const standard = standardOf(new Float32Array(0), columns);
-  return createNetwork(tensorflow, {
-    columns,
-    standard,
-    skip: skipColumns(past.spec, base),
-    seed: past.seed,
-  });
+  return createNetwork(tensorflow, { columns, standard, skip: skipColumns(spec, base), hidden, seed });
 }
 
 /** Mean counts per window and row of rows that had not been seen. Zero when the size of the table is not known. */

@@ -5,6 +5,7 @@ import { type Budget, judgeOf } from './judge.ts';
 import { disposeNetwork, type Network } from './network.ts';
 import type { Past } from './past.ts';
 import { correct, networkShare, skipColumns } from './predictor.ts';
+import type { Recipe } from './recipe.ts';
 import { replay } from './replay.ts';
 import type { Samples } from './samples.ts';
 import { futureOf, samplesAt, type Tried, tried } from './survey.ts';
@@ -22,7 +23,7 @@ export async function validateNetwork(
   budgets: readonly Budget[],
   samples: ReadonlyMap<number, Samples>,
   base: Base,
-  options: { readonly rows: number; readonly epochs: number },
+  options: { readonly rows: number; readonly recipe: Recipe },
 ): Promise<ValidatedNetwork> {
   const { log, spec, schedule, seed, breathe } = past;
   const engine = past.newEngine();
@@ -37,7 +38,8 @@ export async function validateNetwork(
     const { trainedAt, window, last } = visits[n]!;
     if (!network) {
       const rows = samplesAt(samples, schedule.referencesBefore(trainedAt), options.rows);
-      const fit = await fitNetwork(tensorflow, rows, { skip, seed, breathe, epochs: options.epochs });
+      const { recipe } = options;
+      const fit = await fitNetwork(tensorflow, rows, { skip, seed, breathe, recipe, columns: spec.columns });
       network = fit.network;
     }
     const judge = judgeOf(past, engine, await futureOf(past, engine, window), budgets);

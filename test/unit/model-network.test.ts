@@ -6,13 +6,14 @@ import { corrected, ewmaExpectation } from '../../src/model/expectation.ts';
 import { fitNetwork } from '../../src/model/fit.ts';
 import { corrections, createNetwork, disposeNetwork, standardOf } from '../../src/model/network.ts';
 import { skipColumns } from '../../src/model/predictor.ts';
+import { usualRecipe } from '../../src/model/recipe.ts';
 import type { Samples } from '../../src/model/samples.ts';
 import { chooseTop } from '../../src/model/top.ts';
 import { movingHotSet } from './model.synthetic.ts';
 
 const spec = featureSpec(15);
 const columns = spec.columns.length;
-const breathe = () => undefined;
+const brief = { recipe: { ...usualRecipe, epochs: 1 }, columns: spec.columns, breathe: () => undefined };
 let tensorflow: Tensorflow;
 beforeAll(async () => {
   tensorflow = await loadTensorflow();
@@ -54,6 +55,7 @@ describe('network', () => {
         columns,
         skip: skipColumns(spec, { name: 'ewma', halfLife }),
         standard: standardOf(features, columns),
+        hidden: [16, 8],
         seed: 5,
       };
       const network = createNetwork(tensorflow, shape);
@@ -82,8 +84,7 @@ describe('network', () => {
       fitNetwork(tensorflow, samples, {
         skip: skipColumns(spec, { name: 'ewma', halfLife }),
         seed,
-        epochs: 1,
-        breathe,
+        ...brief,
       });
     const [one, same, other] = [await trainedWith(1), await trainedWith(1), await trainedWith(2)];
     expect(one.lossAfter).toBeLessThan(one.lossBefore / 5);
@@ -98,7 +99,7 @@ describe('network', () => {
   it('leaks no tensors', async () => {
     const samples = doubling(engine, now, 4);
     const before = tensorflow.tf.memory().numTensors;
-    const options = { skip: skipColumns(spec, { name: 'ewma', halfLife: 4 }), seed: 1, epochs: 1, breathe };
+    const options = { skip: skipColumns(spec, { name: 'ewma', halfLife: 4 }), seed: 1, ...brief };
     const { network } = await fitNetwork(tensorflow, samples, options);
     const trained = tensorflow.tf.memory().numTensors;
     for (let i = 0; i < 3; i++) corrections(tensorflow, network, samples.features);
