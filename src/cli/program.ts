@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { ForeshadowError } from '../core/errors.ts';
 import { codeOf, isConnectionError, sqlstate } from '../db/sqlstate.ts';
 import { abortCommand } from './abort.ts';
+import { backtestCommand } from './backtest.ts';
 import { cutoverCommand } from './cutover.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
@@ -49,6 +50,7 @@ export function createProgram(): Command {
     abortCommand,
     trainCommand,
     scoreCommand,
+    backtestCommand,
     serveCommand,
     workerCommand,
     uninstallCommand,

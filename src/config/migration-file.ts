@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import Type, { type Static } from 'typebox';
 import Value from 'typebox/value';
+import { holidayProblem } from '../calendar/index.ts';
 import { ForeshadowError } from '../core/errors.ts';
 
 const closed = { additionalProperties: false } as const;
@@ -54,6 +55,21 @@ export const MigrationFile = Type.Object(
         ),
         calendar: Type.Optional(
           Type.String({ description: 'CSV start,end,group,kind,weight of known events.' }),
+        ),
+        holidays: Type.Optional(
+          Type.Object(
+            {
+              country: Type.String({ pattern: '^[A-Z]{2}$', description: 'ISO 3166-1, such as DE.' }),
+              region: Type.Optional(
+                Type.String({
+                  minLength: 1,
+                  description: 'ISO 3166-2 without the country, such as BY; a region of it after a dot.',
+                }),
+              ),
+              timeZone: Type.String({ minLength: 1, description: 'IANA name, such as Europe/Berlin.' }),
+            },
+            { ...closed, description: 'Whose public holidays are known events, for every row.' },
+          ),
         ),
         changeWeight: Type.Number({
           minimum: 0,
@@ -156,6 +172,11 @@ export function parseMigrationFile(document: unknown): MigrationFile {
     const extra = (first?.params as { additionalProperties?: string[] } | undefined)?.additionalProperties;
     const what = extra ? `has unknown fields: ${extra.join(', ')}` : (first?.message ?? 'is not a migration');
     throw new ForeshadowError('BAD_MIGRATION_FILE', `migration file: ${where}${what}`);
+  }
+  const problem = filled.predict.holidays && holidayProblem(filled.predict.holidays);
+  if (problem) {
+    const where = `"predict.holidays.${problem.field}"`;
+    throw new ForeshadowError('BAD_MIGRATION_FILE', `migration file: ${where} ${problem.message}`);
   }
   for (const [path, weights] of [
     ['shadow.weights', filled.shadow.weights],

@@ -13,3 +13,41 @@ export function horizonFactor(
   const seen = -Math.expm1((-Math.LN2 * exposure) / halfLifeSeconds);
   return (Math.LN2 * horizonSeconds) / (halfLifeSeconds * seen);
 }
+
+/**
+ * 2^(−dt/h) for a bank of half-lives at once. An exponential is dear and a multiplication is not: where a half-life is
+ * another one divided by a power of two, its factor is that one's, squared so many times.
+ */
+export class DecayBank {
+  /** ln 2 / half-life, per second */
+  readonly rates: Float64Array;
+  /** the factors of the last call of {@link decay} */
+  readonly factors: Float64Array;
+  /** in the order to compute: which counter, from which one's factor (−1: none), squared how often */
+  readonly #plan: readonly { readonly index: number; readonly from: number; readonly squarings: number }[];
+
+  /** @param halfLives seconds */
+  constructor(halfLives: readonly number[]) {
+    this.rates = Float64Array.from(halfLives, (halfLife) => Math.LN2 / halfLife);
+    this.factors = new Float64Array(halfLives.length);
+    const longestFirst = halfLives.map((_, i) => i).sort((a, b) => halfLives[b]! - halfLives[a]!);
+    this.#plan = longestFirst.map((index, n) => {
+      const from = longestFirst
+        .slice(0, n)
+        .findLast((longer) => Number.isInteger(Math.log2(halfLives[longer]! / halfLives[index]!)));
+      if (from === undefined) return { index, from: -1, squarings: 0 };
+      return { index, from, squarings: Math.log2(halfLives[from]! / halfLives[index]!) };
+    });
+  }
+
+  /** @param dt seconds, not negative @returns one factor a half-life; valid until the next call */
+  decay(dt: number): Float64Array {
+    const { factors } = this;
+    for (const { index, from, squarings } of this.#plan) {
+      let factor = from < 0 ? Math.exp(-dt * this.rates[index]!) : factors[from]!;
+      for (let i = 0; i < squarings; i++) factor *= factor;
+      factors[index] = factor;
+    }
+    return factors;
+  }
+}

@@ -1,12 +1,19 @@
+import type { CalendarEvent } from '../calendar/index.ts';
 import type { Access } from '../core/access.ts';
 import type { KeyId } from '../core/key.ts';
-import { horizonFactor } from './decay.ts';
+import { DecayBank, horizonFactor } from './decay.ts';
+import { GroupBook } from './groups.ts';
+import { hourOfWeek, rowPhase, rowPhases } from './phase.ts';
+import { type RowState, rowState } from './rows.ts';
 import type { FeatureSpec } from './spec.ts';
+import { type Moment, VectorWriter } from './vectors.ts';
 
-/** Times since an event are capped here, in horizons; "never" has this value too. */
-const LONGEST = 1024;
-/** Several times faster than Math.log1p; what it loses below 1e-16 a feature of 32 bits cannot tell from zero. */
-const log1p = (x: number) => Math.log(1 + x);
+export interface EngineOptions {
+  /** the group of a key, asked once, at first sight; null: none. Only a grouped spec has any */
+  readonly groupOf?: (key: KeyId) => string | null;
+  /** announced events, past and future */
+  readonly events?: readonly CalendarEvent[];
+}
 
 /**
  * What is remembered about every key that was ever seen, in typed arrays by slot. A slot is a key's number, in order
@@ -18,29 +25,26 @@ const log1p = (x: number) => Math.log(1 + x);
  */
 export class FeatureEngine {
   readonly spec: FeatureSpec;
-  /** ln 2 / half-life for each counter, accesses first, per second */
-  readonly #rates: Float64Array;
+  readonly #bank: DecayBank;
   readonly #stride: number;
   readonly #slots = new Map<KeyId, number>();
   readonly #keys: KeyId[] = [];
+  readonly #groups: GroupBook;
+  readonly #groupOf: (key: KeyId) => string | null;
   #startedAt = Number.POSITIVE_INFINITY;
-  // One row of counters a slot: an event touches two cache lines, where a column a counter would touch thirteen.
-  #counters: Float64Array;
-  /** also the time to which the counters are decayed: a change is an access too */
-  #lastAccess = new Float64Array(1024);
-  #lastChange = new Float64Array(1024);
-  #firstSeen = new Float64Array(1024);
-  #total = new Float64Array(1024);
-  #changes = new Float64Array(1024);
+  #capacity = 1024;
+  #rows: RowState;
+  #writer: { readonly moment: Moment; readonly writer: VectorWriter; readonly seen: number } | null = null;
+  #seen = 0;
 
-  constructor(spec: FeatureSpec) {
+  constructor(spec: FeatureSpec, options: EngineOptions = {}) {
     this.spec = spec;
-    this.#rates = Float64Array.from(
-      [...spec.accessHalfLives, ...spec.changeHalfLives],
-      (halfLife) => Math.LN2 / (halfLife * spec.horizonSeconds),
-    );
-    this.#stride = this.#rates.length;
-    this.#counters = new Float64Array(1024 * this.#stride);
+    const halfLives = [...spec.accessHalfLives, ...spec.changeHalfLives];
+    this.#bank = new DecayBank(halfLives.map((halfLife) => halfLife * spec.horizonSeconds));
+    this.#stride = halfLives.length;
+    this.#rows = rowState(spec, this.#capacity);
+    this.#groups = new GroupBook(spec, spec.grouped ? (options.events ?? []) : []);
+    this.#groupOf = (spec.grouped && options.groupOf) || (() => null);
   }
 
   /** how many keys were seen */
@@ -65,29 +69,36 @@ export class FeatureEngine {
   observe(access: Access): void {
     const { at, op } = access;
     const weight = access.weight ?? 1;
-    let slot = this.#slots.get(access.key);
-    if (slot === undefined) slot = this.#add(access.key, at);
-    const rates = this.#rates;
-    const counters = this.#counters;
+    const slot = this.#slots.get(access.key) ?? this.#add(access.key, at);
+    const { counters, lastAccess, lastChange, firstSeen, total, changes, group, phases } = this.#rows;
     const first = slot * this.#stride;
-    const accesses = this.spec.accessHalfLives.length;
-    const counted = op === 'W' ? this.#stride : accesses;
-    const dt = at - this.#lastAccess[slot]!;
-    if (dt > 0) {
-      for (let i = 0; i < this.#stride; i++) counters[first + i]! *= Math.exp(-dt * rates[i]!);
+    const counted = op === 'W' ? this.#stride : this.spec.accessHalfLives.length;
+    const dt = at - lastAccess[slot]!;
+    if (dt === 0) {
       for (let i = 0; i < counted; i++) counters[first + i]! += weight;
-      this.#lastAccess[slot] = at;
+    } else if (dt > 0) {
+      const factors = this.#bank.decay(dt);
+      for (let i = 0; i < this.#stride; i++) {
+        counters[first + i] = counters[first + i]! * factors[i]! + (i < counted ? weight : 0);
+      }
+      lastAccess[slot] = at;
     } else {
-      for (let i = 0; i < counted; i++)
-        counters[first + i]! += dt === 0 ? weight : weight * Math.exp(dt * rates[i]!);
-      if (at < this.#firstSeen[slot]!) this.#firstSeen[slot] = at;
+      const factors = this.#bank.decay(-dt);
+      for (let i = 0; i < counted; i++) counters[first + i]! += weight * factors[i]!;
+      if (at < firstSeen[slot]!) firstSeen[slot] = at;
     }
-    this.#total[slot]! += weight;
+    total[slot]! += weight;
     if (op === 'W') {
-      this.#changes[slot]! += weight;
-      if (at > this.#lastChange[slot]!) this.#lastChange[slot] = at;
+      changes[slot]! += weight;
+      if (at > lastChange[slot]!) lastChange[slot] = at;
     }
+    this.spec.seasons.forEach((season, i) => {
+      const place = slot * rowPhases[season].count + rowPhase(season, hourOfWeek(at));
+      phases[i]![place] = Math.min(65_535, phases[i]![place]! + Math.round(weight));
+    });
+    if (this.spec.grouped) this.#groups.observe(group[slot]!, at, weight);
     if (at < this.#startedAt) this.#startedAt = at;
+    this.#seen += 1;
   }
 
   observeAll(accesses: Iterable<Access>): void {
@@ -99,133 +110,163 @@ export class FeatureEngine {
    * as if it were at `now`.
    */
   ewma(now: number, halfLife: number, slots?: ArrayLike<number>): Float64Array {
-    return this.#decayed(now, this.#index(halfLife, this.spec.accessHalfLives.length, 0), slots);
+    return this.#decayed(now, index(halfLife, this.spec.accessHalfLives.length, 0), slots);
   }
 
   /** Decayed change counts at one change half-life of the spec, of all slots or of the slots given. */
   changeEwma(now: number, halfLife: number, slots?: ArrayLike<number>): Float64Array {
     const { accessHalfLives, changeHalfLives } = this.spec;
-    return this.#decayed(now, this.#index(halfLife, changeHalfLives.length, accessHalfLives.length), slots);
+    return this.#decayed(now, index(halfLife, changeHalfLives.length, accessHalfLives.length), slots);
+  }
+
+  /**
+   * Accesses to expect in [now, now + H): the row's share of its group, at one half-life of the spec, of what the
+   * group's phase, level and announced events let expect. Without groups it is the EWMA.
+   */
+  groupShare(now: number, halfLife: number, slots?: ArrayLike<number>): Float64Array {
+    const counts = this.ewma(now, halfLife, slots);
+    const factors = this.moment(now).groupFactors[halfLife]!;
+    for (let i = 0; i < counts.length; i++) {
+      counts[i]! *= factors[this.#rows.group[slots ? slots[i]! : i]!]!;
+    }
+    return counts;
   }
 
   /** All accesses ever, of all slots or of the slots given. */
   lfu(slots?: ArrayLike<number>): Float64Array {
-    return slots ? this.#at(this.#total, slots) : this.#total.slice(0, this.size);
+    return this.#at(this.#rows.total, slots);
   }
 
   /** All changes ever, of all slots or of the slots given. */
   changeTotals(slots?: ArrayLike<number>): Float64Array {
-    return slots ? this.#at(this.#changes, slots) : this.#changes.slice(0, this.size);
+    return this.#at(this.#rows.changes, slots);
   }
 
   /** Time of the latest access, by slot, seconds. */
   lastAccess(): Float64Array {
-    return this.#lastAccess.slice(0, this.size);
+    return this.#rows.lastAccess.slice(0, this.size);
   }
 
   /** Time of the latest change, by slot, seconds; −Infinity where there was none. */
   lastChange(): Float64Array {
-    return this.#lastChange.slice(0, this.size);
+    return this.#rows.lastChange.slice(0, this.size);
   }
 
   /** Time of the first access, by slot, seconds. */
   firstSeen(): Float64Array {
-    return this.#firstSeen.slice(0, this.size);
+    return this.#rows.firstSeen.slice(0, this.size);
+  }
+
+  /** All that vectors at `now` need; sees what is observed later only where rows are concerned. */
+  moment(now: number): Moment {
+    return this.#view(now).moment;
   }
 
   /** Feature vectors, one row a slot (all slots when none are given), row-major: rows × spec.columns. */
   matrix(now: number, slots?: ArrayLike<number>): Float32Array {
     if (!slots) return this.matrixRange(now, 0, this.size);
-    const factors = this.#factors(now);
+    const { writer } = this.#view(now);
     const out = new Float32Array(slots.length * this.spec.columns.length);
-    for (let row = 0; row < slots.length; row++) this.#row(now, slots[row]!, factors, out, row);
+    for (let row = 0; row < slots.length; row++) writer.write(slots[row]!, out, row);
     return out;
   }
 
   /** Feature vectors of the slots from `from` up to, not including, `to`. */
   matrixRange(now: number, from: number, to: number): Float32Array {
-    const factors = this.#factors(now);
+    const { writer } = this.#view(now);
     const out = new Float32Array((to - from) * this.spec.columns.length);
-    for (let slot = from; slot < to; slot++) this.#row(now, slot, factors, out, slot - from);
+    for (let slot = from; slot < to; slot++) writer.write(slot, out, slot - from);
     return out;
   }
 
-  /** The vector of every key that was never seen: all counters zero, every time "never". */
-  prototype(): Float32Array {
-    const out = new Float32Array(this.spec.columns.length);
-    out.fill(log1p(64 * LONGEST), this.#stride, this.#stride + 3);
-    return out;
+  /** The vector of every key of a group (null: of none) that was never seen. */
+  prototype(now: number, group: string | null = null): Float32Array {
+    return this.#view(now).writer.prototype(this.#groups.slot(group ?? ''));
   }
 
-  #index(halfLife: number, count: number, offset: number): number {
-    if (!Number.isInteger(halfLife) || halfLife < 0 || halfLife >= count) {
-      throw new RangeError(`half-life index ${halfLife} is not in 0..${count - 1}`);
+  /** Working out groups and seasons takes a while: it is done once for as long as nothing is observed. */
+  #view(now: number): { readonly moment: Moment; readonly writer: VectorWriter } {
+    if (this.#writer?.seen === this.#seen && this.#writer.moment.now === now) return this.#writer;
+    const { spec } = this;
+    const moment = {
+      spec,
+      now,
+      startedAt: this.#startedAt,
+      size: this.size,
+      rows: this.#rows,
+      ...this.#groupsAt(now),
+    };
+    this.#writer = { moment, writer: new VectorWriter(moment), seen: this.#seen };
+    return this.#writer;
+  }
+
+  #groupsAt(now: number): Pick<Moment, 'groupFactors' | 'groupColumns'> {
+    const { spec } = this;
+    const { horizonSeconds, accessHalfLives } = spec;
+    const exposure = now - this.#startedAt;
+    const factorOf = (halfLife: number) => horizonFactor(horizonSeconds, halfLife * horizonSeconds, exposure);
+    if (!spec.grouped) {
+      const groupFactors = accessHalfLives.map((halfLife) => Float64Array.of(factorOf(halfLife)));
+      return { groupFactors, groupColumns: new Float32Array(0) };
     }
-    return offset + halfLife;
+    const forecast = this.#groups.forecast(now, this.#startedAt);
+    const groupFactors = accessHalfLives.map((_, i) =>
+      this.#groups.decayed(now, i).map((count, group) => (count > 0 ? forecast.accesses[group]! / count : 0)),
+    );
+    const recent = accessHalfLives.indexOf(1 / 2);
+    const lately = this.#groups.decayed(now, recent).map((count) => count * factorOf(1 / 2));
+    const groupColumns = new Float32Array(this.#groups.size * 5);
+    for (let group = 0; group < this.#groups.size; group++) {
+      groupColumns.set(
+        [
+          Math.log(1 + forecast.accesses[group]!),
+          Math.log(1 + lately[group]!),
+          forecast.phase[group]!,
+          forecast.announced[group]!,
+          forecast.ongoing[group]!,
+        ],
+        group * 5,
+      );
+    }
+    return { groupFactors, groupColumns };
   }
 
   #decayed(now: number, counter: number, slots?: ArrayLike<number>): Float64Array {
+    const { counters, lastAccess } = this.#rows;
     const out = new Float64Array(slots?.length ?? this.size);
-    const rate = this.#rates[counter]!;
+    const rate = this.#bank.rates[counter]!;
     for (let i = 0; i < out.length; i++) {
       const slot = slots ? slots[i]! : i;
-      const dt = Math.max(0, now - this.#lastAccess[slot]!);
-      out[i] = this.#counters[slot * this.#stride + counter]! * Math.exp(-dt * rate);
+      const dt = Math.max(0, now - lastAccess[slot]!);
+      out[i] = counters[slot * this.#stride + counter]! * Math.exp(-dt * rate);
     }
     return out;
   }
 
-  #at(values: Float64Array, slots: ArrayLike<number>): Float64Array {
+  #at(values: Float32Array, slots?: ArrayLike<number>): Float64Array {
+    if (!slots) return Float64Array.from(values.subarray(0, this.size));
     return Float64Array.from(slots, (slot) => values[slot]!);
-  }
-
-  #factors(now: number): Float64Array {
-    const exposure = now - this.#startedAt;
-    return this.#rates.map((rate) => horizonFactor(this.spec.horizonSeconds, Math.LN2 / rate, exposure));
-  }
-
-  #row(now: number, slot: number, factors: Float64Array, out: Float32Array, row: number): void {
-    const horizon = this.spec.horizonSeconds;
-    const stride = this.#stride;
-    const rates = this.#rates;
-    const counters = this.#counters;
-    const to = row * this.spec.columns.length;
-    const dt = Math.max(0, now - this.#lastAccess[slot]!);
-    for (let i = 0; i < stride; i++) {
-      const count = counters[slot * stride + i]!;
-      out[to + i] = count === 0 ? 0 : log1p(count * Math.exp(-dt * rates[i]!) * factors[i]!);
-    }
-    const since = (time: number) => log1p(64 * Math.min(LONGEST, Math.max(0, now - time) / horizon));
-    const total = this.#total[slot]!;
-    const exposure = Math.max(now - this.#startedAt, horizon / 64);
-    out[to + stride] = since(this.#lastAccess[slot]!);
-    out[to + stride + 1] = since(this.#lastChange[slot]!);
-    out[to + stride + 2] = since(this.#firstSeen[slot]!);
-    out[to + stride + 3] = log1p((total * horizon) / exposure);
-    out[to + stride + 4] = total > 0 ? this.#changes[slot]! / total : 0;
   }
 
   #add(key: KeyId, at: number): number {
     const slot = this.#keys.push(key) - 1;
     this.#slots.set(key, slot);
-    if (slot === this.#total.length) this.#grow(slot * 2);
-    this.#lastAccess[slot] = at;
-    this.#lastChange[slot] = Number.NEGATIVE_INFINITY;
-    this.#firstSeen[slot] = at;
+    if (slot === this.#capacity) {
+      this.#capacity *= 2;
+      this.#rows = rowState(this.spec, this.#capacity, this.#rows);
+    }
+    const { lastAccess, lastChange, firstSeen, group } = this.#rows;
+    lastAccess[slot] = at;
+    lastChange[slot] = Number.NEGATIVE_INFINITY;
+    firstSeen[slot] = at;
+    group[slot] = this.#groups.slot(this.#groupOf(key) ?? '');
     return slot;
   }
+}
 
-  #grow(capacity: number): void {
-    const grown = (old: Float64Array, length: number) => {
-      const larger = new Float64Array(length);
-      larger.set(old);
-      return larger;
-    };
-    this.#counters = grown(this.#counters, capacity * this.#stride);
-    this.#lastAccess = grown(this.#lastAccess, capacity);
-    this.#lastChange = grown(this.#lastChange, capacity);
-    this.#firstSeen = grown(this.#firstSeen, capacity);
-    this.#total = grown(this.#total, capacity);
-    this.#changes = grown(this.#changes, capacity);
+function index(halfLife: number, count: number, offset: number): number {
+  if (!Number.isInteger(halfLife) || halfLife < 0 || halfLife >= count) {
+    throw new RangeError(`half-life index ${halfLife} is not in 0..${count - 1}`);
   }
+  return offset + halfLife;
 }

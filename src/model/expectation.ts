@@ -32,6 +32,21 @@ export function ewmaExpectation(
   };
 }
 
+/**
+ * A row's share of its group, at one half-life, of what the group's level, phase and announced events let expect.
+ * Changes are expected as by {@link ewmaExpectation}, at most as many. Without groups the two are the same.
+ * @param halfLife index into the spec's access half-lives
+ */
+export function groupExpectation(
+  engine: FeatureEngine,
+  now: number,
+  halfLife: number,
+  slots?: ArrayLike<number>,
+): Expectation {
+  const { changes } = ewmaExpectation(engine, now, halfLife, slots);
+  return { accesses: engine.groupShare(now, halfLife, slots), changes };
+}
+
 /** Without a model, what was used lately is expected again: the EWMA with a half-life of two horizons. */
 export function recentUse(
   engine: FeatureEngine,
@@ -85,4 +100,23 @@ export function corrected(expected: number, correction: number): number {
 function scaled(values: Float64Array, factor: number): Float64Array {
   for (let i = 0; i < values.length; i++) values[i]! *= factor;
   return values;
+}
+
+/** What a network may correct. */
+export const baseNames = ['ewma', 'group'] as const;
+
+/** The expectation that a network corrects, with its tuned half-life: an index into the spec's access half-lives. */
+export interface Base {
+  readonly name: (typeof baseNames)[number];
+  readonly halfLife: number;
+}
+
+export function baseExpectation(
+  engine: FeatureEngine,
+  now: number,
+  { name, halfLife }: Base,
+  slots?: ArrayLike<number>,
+): Expectation {
+  const expectation = name === 'group' ? groupExpectation : ewmaExpectation;
+  return expectation(engine, now, halfLife, slots);
 }

@@ -1,10 +1,20 @@
 export { type BackendInfo, loadTensorflow } from './backend.ts';
+export { expectedHitShare } from './calibration.ts';
 export { readEventsFile } from './events-file.ts';
 export { type Expectation, recentUse } from './expectation.ts';
 export { Manifest, StoredManifest } from './manifest.ts';
+export type { World } from './past.ts';
 export { Predictor, type Scores, type SlotScores, type UnknownScore } from './predictor.ts';
-export { type Baseline, baselines, type HitOptions, type HitShare, hitShare } from './rankings.ts';
+export {
+  type Baseline,
+  baselines,
+  futureValues,
+  type HitOptions,
+  type HitShare,
+  hitShare,
+} from './rankings.ts';
 export { listModels, listVersions, loadModel, saveModel } from './registry.ts';
 export { type PredictorName, predictorNames } from './select.ts';
 export { chooseTop, topPositions } from './top.ts';
-export { type Trained, type TrainOptions, trainModel } from './train.ts';
+export { disposeAll, type Trained, type TrainOptions, trainModel, trainModels } from './train.ts';
+export { positionOf } from './windows.ts';

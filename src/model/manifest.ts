@@ -1,8 +1,10 @@
 import Type, { type Static } from 'typebox';
+import { Calibration } from './calibration.ts';
+import { baseNames } from './expectation.ts';
 import { predictorNames } from './select.ts';
 
 /** Raised when a manifest changes so that older code would misread it. */
-export const MANIFEST_SCHEMA = 1;
+export const MANIFEST_SCHEMA = 2;
 
 const sha256 = Type.String({ pattern: '^[0-9a-f]{64}$' });
 const count = Type.Integer({ minimum: 0 });
@@ -13,6 +15,7 @@ const shares = Type.Partial(
     lru: Type.Number(),
     lfu: Type.Number(),
     ewma: Type.Number(),
+    group: Type.Number(),
     network: Type.Number(),
     mix: Type.Number(),
     oracle: Type.Number(),
@@ -35,10 +38,12 @@ export const Manifest = Type.Object({
     until: Type.Number(),
   }),
   feature_spec: Type.Object({
-    version: Type.Literal(1),
+    version: Type.Literal(2),
     horizonSeconds: Type.Number({ exclusiveMinimum: 0 }),
     accessHalfLives: Type.Array(Type.Number()),
     changeHalfLives: Type.Array(Type.Number()),
+    seasons: Type.Array(Type.Enum(['day', 'week'])),
+    grouped: Type.Boolean(),
     columns: Type.Array(Type.String()),
   }),
   feature_spec_hash: sha256,
@@ -46,15 +51,21 @@ export const Manifest = Type.Object({
   horizon_seconds: Type.Number({ exclusiveMinimum: 0 }),
   /** the tuned EWMA: an index into feature_spec.accessHalfLives, and how it was found */
   half_life: Type.Object({ index: count, seconds: Type.Number(), reason: Type.String() }),
+  /** what the network corrects: the tuned EWMA, or the tuned share of the group's forecast where that did better */
+  base: Type.Enum([...baseNames]),
+  /** the group's share: an index into feature_spec.accessHalfLives */
+  group_half_life: Type.Object({ index: count, seconds: Type.Number(), reason: Type.String() }),
   change_weight: Type.Number({ minimum: 0 }),
   /** share of the rows that a choice may hold, and of how many (null: of the keys seen so far) */
   budget: Type.Number({ minimum: 0, maximum: 1 }),
   table_rows: Type.Union([count, Type.Null()]),
   predictor,
   reason: Type.String(),
-  gains: Type.Partial(Type.Object({ lfu: gain, network: gain, mix: gain })),
+  gains: Type.Partial(Type.Object({ lfu: gain, group: gain, network: gain, mix: gain })),
   /** hit shares on past windows, each model trained before its window; `at` is where the window begins, seconds */
   metrics: Type.Array(Type.Object({ at: Type.Number(), rows: count, shares })),
+  /** of the chosen predictor's scores, on past windows */
+  calibration: Calibration,
   network: Type.Object({
     trained: Type.Boolean(),
     rows: count,

@@ -1,12 +1,16 @@
 import { ForeshadowError } from '../core/errors.ts';
 import type { KeyId } from '../core/key.ts';
 import type { FeatureEngine } from '../features/engine.ts';
-import { featureSpecHash } from '../features/spec.ts';
+import { type FeatureSpec, featureSpecHash } from '../features/spec.ts';
+import { VectorWriter } from '../features/vectors.ts';
 import type { Tensorflow } from './backend.ts';
 import {
+  type Base,
+  baseExpectation,
   corrected,
   type Expectation,
   ewmaExpectation,
+  groupExpectation,
   lfuExpectation,
   nearestChangeHalfLife,
   worth,
@@ -84,16 +88,20 @@ export class Predictor {
       });
     }
     this.#fits = engine.spec;
-    const { half_life, change_weight } = this.manifest;
-    const expected =
-      as === 'lfu'
-        ? lfuExpectation(engine, now, slots)
-        : ewmaExpectation(engine, now, half_life.index, slots);
+    const expected = this.#usual(engine, now, as, slots);
     if (as === 'network' || as === 'mix') {
       const share = networkShare[as];
       await correct(this.#tensorflow, this.network, engine, now, expected, share, pacer(), slots);
     }
-    return { ...expected, score: worths(expected, change_weight) };
+    return { ...expected, score: worths(expected, this.manifest.change_weight) };
+  }
+
+  #usual(engine: FeatureEngine, now: number, as: PredictorName, slots?: Int32Array): Expectation {
+    const { half_life, group_half_life } = this.manifest;
+    if (as === 'lfu') return lfuExpectation(engine, now, slots);
+    if (as === 'ewma') return ewmaExpectation(engine, now, half_life.index, slots);
+    if (as === 'group') return groupExpectation(engine, now, group_half_life.index, slots);
+    return baseExpectation(engine, now, baseOf(this.manifest), slots);
   }
 
   /** What to expect of a row that the log never showed: the mean of such rows over past windows. */
@@ -126,9 +134,12 @@ export async function correct(
   slots?: Int32Array,
 ): Promise<void> {
   const { accesses, changes } = expected;
+  const writer = new VectorWriter(engine.moment(now));
+  const columns = engine.spec.columns.length;
   for (let from = 0; from < accesses.length; from += SCORE_BATCH) {
     const to = Math.min(from + SCORE_BATCH, accesses.length);
-    const features = slots ? engine.matrix(now, slots.subarray(from, to)) : engine.matrixRange(now, from, to);
+    const features = new Float32Array((to - from) * columns);
+    for (let i = from; i < to; i++) writer.write(slots ? slots[i]! : i, features, i - from);
     await breathe();
     const output = corrections(tensorflow, network, features);
     for (let i = from; i < to; i++) {
@@ -139,8 +150,16 @@ export async function correct(
   }
 }
 
-/** The feature columns that hold the EWMA of a half-life: the counters come first, accesses before changes. */
-export function skipColumns(engine: Pick<FeatureEngine, 'spec'>, halfLife: number): NetworkShape['skip'] {
-  const { spec } = engine;
-  return [halfLife, spec.accessHalfLives.length + nearestChangeHalfLife(spec, halfLife)];
+/** The feature columns that hold a base's expected accesses and changes: the counters come first. */
+export function skipColumns(spec: FeatureSpec, base: Base): NetworkShape['skip'] {
+  const { accessHalfLives, columns } = spec;
+  const changes = accessHalfLives.length + nearestChangeHalfLife(spec, base.halfLife);
+  if (base.name === 'ewma') return [base.halfLife, changes];
+  return [columns.indexOf(`group_share_${accessHalfLives[base.halfLife]}H`), changes];
 }
+
+/** What the network of a model corrects. */
+export const baseOf = ({ base, half_life, group_half_life }: Manifest): Base => ({
+  name: base,
+  halfLife: (base === 'group' ? group_half_life : half_life).index,
+});

@@ -1,8 +1,11 @@
 import { sampleStandardDeviation } from 'simple-statistics';
 import { LEAST_WINDOWS } from './schedule.ts';
 
-/** What can score rows. `mix` is the mean of EWMA and network in log space. */
-export const predictorNames = ['lfu', 'ewma', 'network', 'mix'] as const;
+/**
+ * What can score rows. `group` is a row's share of its group's forecast; `mix` is the mean, in log space, of the
+ * network and of what it corrects.
+ */
+export const predictorNames = ['lfu', 'ewma', 'group', 'network', 'mix'] as const;
 export type PredictorName = (typeof predictorNames)[number];
 
 /** How a predictor did against the EWMA on the same past windows. */
@@ -22,8 +25,12 @@ export interface Choice {
  * Step aside: the EWMA chooses unless another predictor's mean paired gain in hit share exceeds one standard error;
  * then the one with the largest mean gain does.
  * @param shares hit shares by predictor, one a window, in the same order for all
+ * @param separate how many of the windows do not overlap; only those make the standard error smaller
  */
-export function choosePredictor(shares: Readonly<Partial<Record<PredictorName, readonly number[]>>>): Choice {
+export function choosePredictor(
+  shares: Readonly<Partial<Record<PredictorName, readonly number[]>>>,
+  separate: number = shares.ewma?.length ?? 0,
+): Choice {
   const ewma = shares.ewma ?? [];
   const gains: Partial<Record<PredictorName, Gain>> = {};
   if (ewma.length < LEAST_WINDOWS) {
@@ -34,7 +41,7 @@ export function choosePredictor(shares: Readonly<Partial<Record<PredictorName, r
   for (const name of predictorNames) {
     const own = shares[name];
     if (name === 'ewma' || own?.length !== ewma.length) continue;
-    const gain = pairedGain(own, ewma);
+    const gain = pairedGain(own, ewma, separate);
     gains[name] = gain;
     if (gain.mean > gain.standardError && gain.mean > (gains[best]?.mean ?? 0)) best = name;
   }
@@ -45,9 +52,9 @@ export function choosePredictor(shares: Readonly<Partial<Record<PredictorName, r
   return { predictor: best, reason, gains };
 }
 
-function pairedGain(own: readonly number[], base: readonly number[]): Gain {
+function pairedGain(own: readonly number[], base: readonly number[], separate: number): Gain {
   const differences = own.map((share, i) => share - base[i]!);
   const windows = differences.length;
   const mean = differences.reduce((a, b) => a + b, 0) / windows;
-  return { mean, standardError: sampleStandardDeviation(differences) / Math.sqrt(windows), windows };
+  return { mean, standardError: sampleStandardDeviation(differences) / Math.sqrt(separate), windows };
 }

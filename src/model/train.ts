@@ -1,18 +1,22 @@
 import type { Access } from '../core/access.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { FeatureEngine } from '../features/engine.ts';
-import { featureSpec, featureSpecHash } from '../features/spec.ts';
+import { featureSpecHash } from '../features/spec.ts';
 import { loadTensorflow, type Tensorflow } from './backend.ts';
+import { type CalibrationBins, calibrate } from './calibration.ts';
+import type { Base } from './expectation.ts';
 import { type Fit, fitNetwork } from './fit.ts';
-import { MANIFEST_SCHEMA, type Manifest } from './manifest.ts';
+import type { Budget } from './judge.ts';
+import { MANIFEST_SCHEMA, type Manifest, type Shares } from './manifest.ts';
 import { createNetwork, standardOf } from './network.ts';
 import { pacer } from './pace.ts';
+import { type Past, pastBefore, type World } from './past.ts';
 import { Predictor, skipColumns } from './predictor.ts';
-import { hashLog, logBefore } from './replay.ts';
-import { LEAST_WINDOWS, schedule } from './schedule.ts';
-import { type Choice, choosePredictor } from './select.ts';
-import { type Past, type Survey, samplesAt, survey, validateNetwork } from './validate.ts';
-import { positionOf } from './windows.ts';
+import { hashLog } from './replay.ts';
+import { LEAST_WINDOWS } from './schedule.ts';
+import { type Choice, choosePredictor, type PredictorName } from './select.ts';
+import { type Survey, samplesAt, survey, type TriedHalfLives } from './survey.ts';
+import { type ValidatedNetwork, validateNetwork } from './validate.ts';
 
 const SAMPLE_ROWS = 100_000;
 const VALIDATION_ROWS = 40_000;
@@ -26,6 +30,8 @@ export interface TrainOptions {
   /** T, seconds, in the accesses' time */
   readonly now: number;
   readonly horizonSeconds: number;
+  /** groups and announced events */
+  readonly world?: World;
   /** share of the rows that a choice may hold, 0–1 */
   readonly budget: number;
   /** rows of the table; when absent the budget is a share of the keys seen so far */
@@ -47,127 +53,250 @@ export interface Trained {
 }
 
 /**
- * Learns from the past which rows the next horizon needs: tunes the EWMA on past windows, compares it with LFU, the
- * network and their mix on windows that each had not seen, and keeps the one that proved itself (the EWMA, if none did;
- * the manifest says why). Gives way to other work of the process every few milliseconds.
+ * Learns from the past which rows the next horizon needs: tunes the EWMA and the group's share on past windows,
+ * compares them with LFU, the network and their mix on windows that each had not seen, and keeps the one that proved
+ * itself (the EWMA, if none did; the manifest says why). Gives way to other work of the process every few milliseconds.
  *
  * Deleting every access at or after `now` changes no bit of the result, and neither does the order of the input.
  */
 export async function trainModel(options: TrainOptions): Promise<Trained> {
-  const { now, horizonSeconds, seed, budget, tableRows, changeWeight = 1 } = options;
+  const [trained] = await trainModels({ ...options, budgets: [options.budget] });
+  return trained!;
+}
+
+/** The same for several budgets, which share the engine and, where it is the same, the network. */
+export async function trainModels(
+  options: Omit<TrainOptions, 'budget'> & { readonly budgets: readonly number[] },
+): Promise<Trained[]> {
+  const { now, horizonSeconds, seed, budgets, tableRows, changeWeight = 1 } = options;
   const tensorflow = await loadTensorflow();
-  const spec = featureSpec(horizonSeconds);
-  const breathe = pacer();
-  const log = await logBefore(options.accesses, now, breathe);
-  const timeOf = (offset: number) => now - offset * horizonSeconds;
-  const past: Past = {
-    log,
-    spec,
-    schedule: schedule((now - (log[0]?.at ?? now)) / horizonSeconds),
-    timeOf,
-    positionOf: (offset) => positionOf(log, timeOf(offset)),
-    seed,
-    changeWeight,
-    rowsOf: (seen) => Math.max(1, Math.round(budget * (tableRows ?? seen))),
-    breathe,
-  };
-  const trainable = past.schedule.validation.length > 0 || options.network === 'always';
-  const found = await survey(past, trainable ? SAMPLE_ROWS : 0);
-  const halfLife = tune(past, found);
-  const choice = await choose(tensorflow, past, found, halfLife.index);
-  const wanted = choice.predictor === 'network' || choice.predictor === 'mix' || options.network === 'always';
-  const fit = wanted ? await fitFinal(tensorflow, past, found, halfLife.index) : undefined;
-  const network = fit?.network ?? untrainedNetwork(tensorflow, past, halfLife.index);
-  const manifest: Manifest = {
-    schema: MANIFEST_SCHEMA,
-    created_at: new Date((options.clock ?? systemClock).now() * 1000).toISOString(),
-    training: {
-      sha256: await hashLog(log, past.breathe),
-      events: log.length,
-      keys: found.engine.size,
-      from: log[0]?.at ?? null,
-      until: now,
-    },
-    feature_spec: spec as Manifest['feature_spec'],
-    feature_spec_hash: featureSpecHash(spec),
-    seed,
-    horizon_seconds: horizonSeconds,
-    half_life: halfLife,
-    change_weight: changeWeight,
-    budget,
-    table_rows: tableRows ?? null,
-    predictor: choice.predictor,
-    reason: choice.reason,
-    gains: choice.gains,
-    metrics: found.metrics.map(({ at, rows, shares }) => ({ at, rows, shares })),
-    network: {
-      trained: fit !== undefined,
-      rows: fit?.rows ?? 0,
-      steps: fit?.steps ?? 0,
-      loss_before: fit?.lossBefore ?? null,
-      loss_after: fit?.lossAfter ?? null,
-    },
-    unknown: unknownCounts(found, tableRows),
-    tfjs_version: tensorflow.backend.version,
-    backend: tensorflow.backend.name,
-  };
-  return { manifest, predictor: new Predictor(tensorflow, network, manifest), engine: found.engine };
-}
-
-function tune({ spec, schedule: { history } }: Past, { ewma }: Survey): Manifest['half_life'] {
-  const windows = ewma[0]?.length ?? 0;
-  const means = ewma.map((shares) => shares.reduce((a, b) => a + b, 0) / Math.max(1, windows));
-  const index =
-    windows > 0 ? means.indexOf(Math.max(...means)) : spec.accessHalfLives.indexOf(UNTUNED_HALF_LIFE);
-  const reason =
-    windows > 0
-      ? `the best mean hit share on ${windows} past windows`
-      : `the log holds ${history.toFixed(2)} horizons, too few to tune on`;
-  return { index, seconds: spec.accessHalfLives[index]! * spec.horizonSeconds, reason };
-}
-
-/** Compares the predictors on past windows; enters their shares into the survey's metrics. */
-async function choose(tensorflow: Tensorflow, past: Past, found: Survey, halfLife: number): Promise<Choice> {
-  const { schedule: plan } = past;
-  const ewma = found.ewma[halfLife]!;
-  found.metrics.forEach((window, i) => {
-    window.shares = { ...window.shares, ewma: ewma[i]! };
-  });
-  if (plan.history < 2) {
-    const reason = `the log holds ${plan.history.toFixed(2)} horizons, less than the 2 that a comparison needs`;
-    return { predictor: 'ewma', reason, gains: {} };
+  const past = await pastBefore({ ...options, changeWeight, breathe: pacer() });
+  const sizes = budgets.map(
+    (share): Budget =>
+      (seen) =>
+        Math.max(1, Math.round(share * (tableRows ?? seen))),
+  );
+  const always = options.network === 'always';
+  const trainable = past.schedule.validation.length > 0 || always;
+  const found = await survey(past, sizes, trainable ? SAMPLE_ROWS : 0);
+  const networks = new Networks(tensorflow, past, sizes, found);
+  const sha256 = await hashLog(past.log, past.breathe);
+  const trained: Trained[] = [];
+  for (const [n, budget] of budgets.entries()) {
+    const tuned = tune(past, found, n);
+    const shares = windowShares(found, tuned, n);
+    const choice = await choose(past, found, networks, tuned.base, shares, n);
+    const wanted = choice.predictor === 'network' || choice.predictor === 'mix' || always;
+    const fit = wanted ? await networks.final(tuned.base) : undefined;
+    const network = fit?.network ?? untrainedNetwork(tensorflow, past, tuned.base);
+    const manifest: Manifest = {
+      schema: MANIFEST_SCHEMA,
+      created_at: new Date((options.clock ?? systemClock).now() * 1000).toISOString(),
+      training: {
+        sha256,
+        events: past.log.length,
+        keys: found.engine.size,
+        from: past.log[0]?.at ?? null,
+        until: now,
+      },
+      feature_spec: past.spec as Manifest['feature_spec'],
+      feature_spec_hash: featureSpecHash(past.spec),
+      seed,
+      horizon_seconds: horizonSeconds,
+      half_life: tuned.halfLife,
+      group_half_life: tuned.groupHalfLife,
+      base: tuned.base.name,
+      change_weight: changeWeight,
+      budget,
+      table_rows: tableRows ?? null,
+      predictor: choice.predictor,
+      reason: choice.reason,
+      gains: choice.gains,
+      calibration: calibrate(await binsOf(choice.predictor, found, networks, tuned), found.unseenShare),
+      metrics: found.windows.map(({ at, rows }, i) => ({ at, rows: rows[n]!, shares: shares[i]! })),
+      network: {
+        trained: fit !== undefined,
+        rows: fit?.rows ?? 0,
+        steps: fit?.steps ?? 0,
+        loss_before: fit?.lossBefore ?? null,
+        loss_after: fit?.lossAfter ?? null,
+      },
+      unknown: unknownCounts(found, tableRows),
+      tfjs_version: tensorflow.backend.version,
+      backend: tensorflow.backend.name,
+    };
+    trained.push({ manifest, predictor: new Predictor(tensorflow, network, manifest), engine: found.engine });
   }
-  if (plan.validation.length === 0) {
-    const reason = `the log holds ${plan.history.toFixed(2)} horizons; comparing predictors needs about 5, for ${LEAST_WINDOWS} separate past windows with training rows before each`;
-    return { predictor: 'ewma', reason, gains: {} };
-  }
-  const options = { rows: VALIDATION_ROWS, epochs: EPOCHS };
-  const own = await validateNetwork(tensorflow, past, found.samples, halfLife, options);
-  const windows = plan.validation.map((offset) => found.metrics.find((window) => window.offset === offset)!);
-  windows.forEach((window, i) => {
-    window.shares = { ...window.shares, network: own.network[i]!, mix: own.mix[i]! };
-  });
-  const sharesOf = (name: 'lfu' | 'ewma') => windows.map((window) => window.shares[name]!);
-  return choosePredictor({ ...own, lfu: sharesOf('lfu'), ewma: sharesOf('ewma') });
+  return trained;
 }
 
-async function fitFinal(
-  tensorflow: Tensorflow,
+/** Frees the networks of several, some of which may share theirs. */
+export function disposeAll(trained: readonly Trained[]): void {
+  const own = new Map(trained.map(({ predictor }) => [predictor.network, predictor]));
+  for (const predictor of own.values()) predictor.dispose();
+}
+
+/** Networks by what they correct: two budgets with one half-life share theirs. */
+class Networks {
+  readonly #tensorflow: Tensorflow;
+  readonly #past: Past;
+  readonly #budgets: readonly Budget[];
+  readonly #found: Survey;
+  readonly #validated = new Map<string, Promise<ValidatedNetwork>>();
+  readonly #final = new Map<string, Promise<Fit | undefined>>();
+
+  constructor(tensorflow: Tensorflow, past: Past, budgets: readonly Budget[], found: Survey) {
+    this.#tensorflow = tensorflow;
+    this.#past = past;
+    this.#budgets = budgets;
+    this.#found = found;
+  }
+
+  validated(base: Base): Promise<ValidatedNetwork> {
+    return once(this.#validated, base, () =>
+      validateNetwork(this.#tensorflow, this.#past, this.#budgets, this.#found.samples, base, {
+        rows: VALIDATION_ROWS,
+        epochs: EPOCHS,
+      }),
+    );
+  }
+
+  /** undefined when there is nothing to learn from */
+  final(base: Base): Promise<Fit | undefined> {
+    return once(this.#final, base, async () => {
+      const { schedule, spec, seed, breathe } = this.#past;
+      const rows = samplesAt(this.#found.samples, schedule.referencesBefore(0), SAMPLE_ROWS);
+      if (rows.rows === 0) return undefined;
+      return fitNetwork(this.#tensorflow, rows, {
+        skip: skipColumns(spec, base),
+        seed,
+        epochs: EPOCHS,
+        breathe,
+      });
+    });
+  }
+}
+
+function once<T>(known: Map<string, Promise<T>>, base: Base, make: () => Promise<T>): Promise<T> {
+  const name = `${base.name} ${base.halfLife}`;
+  let found = known.get(name);
+  if (!found) {
+    found = make();
+    known.set(name, found);
+  }
+  return found;
+}
+
+interface Tuned {
+  readonly halfLife: Manifest['half_life'];
+  readonly groupHalfLife: Manifest['half_life'];
+  readonly base: Base;
+}
+
+function tune({ spec, schedule: { history } }: Past, found: Survey, budget: number): Tuned {
+  const windows = found.windows.length;
+  const untuned = {
+    index: spec.accessHalfLives.indexOf(UNTUNED_HALF_LIFE),
+    mean: 0,
+    reason: `the log holds ${history.toFixed(2)} horizons, too few to tune on`,
+  };
+  const best = (halfLives: TriedHalfLives) => {
+    let top = untuned;
+    if (windows === 0) return top;
+    halfLives.forEach((tried, index) => {
+      if (!tried) return;
+      const mean = tried.shares.reduce((sum, window) => sum + window[budget]!, 0) / windows;
+      const reason = `the best mean hit share on ${windows} past windows`;
+      if (top === untuned || mean > top.mean) top = { index, mean, reason };
+    });
+    return top;
+  };
+  const described = ({ index, reason }: typeof untuned) => ({
+    index,
+    seconds: spec.accessHalfLives[index]! * spec.horizonSeconds,
+    reason,
+  });
+  const ewma = best(found.ewma);
+  const group = best(found.group);
+  const name = group.mean > ewma.mean ? 'group' : 'ewma';
+  return {
+    halfLife: described(ewma),
+    groupHalfLife: described(group),
+    base: { name, halfLife: (name === 'group' ? group : ewma).index },
+  };
+}
+
+/** Hit shares of everything but the network, one a tuning window. */
+function windowShares({ windows, lfu, ewma, group }: Survey, tuned: Tuned, budget: number): Shares[] {
+  const groups = group[tuned.groupHalfLife.index];
+  return windows.map(({ shares }, i) => ({
+    ...shares[budget],
+    lfu: lfu.shares[i]![budget]!,
+    ewma: ewma[tuned.halfLife.index]!.shares[i]![budget]!,
+    ...(groups && { group: groups.shares[i]![budget]! }),
+  }));
+}
+
+/** What the chosen predictor's scores went with on past windows. */
+async function binsOf(
+  name: PredictorName,
+  found: Survey,
+  networks: Networks,
+  { halfLife, groupHalfLife, base }: Tuned,
+): Promise<CalibrationBins> {
+  if (name === 'lfu') return found.lfu.bins;
+  if (name === 'ewma') return found.ewma[halfLife.index]!.bins;
+  if (name === 'group') return found.group[groupHalfLife.index]!.bins;
+  return (await networks.validated(base))[name].bins;
+}
+
+/** Compares the predictors on past windows; enters the network's into their shares. */
+async function choose(
   past: Past,
   found: Survey,
-  halfLife: number,
-): Promise<Fit | undefined> {
-  const rows = samplesAt(found.samples, past.schedule.references, SAMPLE_ROWS);
-  if (rows.rows === 0) return undefined;
-  const skip = skipColumns(past, halfLife);
-  return fitNetwork(tensorflow, rows, { skip, seed: past.seed, epochs: EPOCHS, breathe: past.breathe });
+  networks: Networks,
+  base: Base,
+  shares: Shares[],
+  budget: number,
+): Promise<Choice> {
+  const { history, validation } = past.schedule;
+  if (history < 2) {
+    const reason = `the log holds ${history.toFixed(2)} horizons, less than the 2 that a comparison needs`;
+    return { predictor: 'ewma', reason, gains: {} };
+  }
+  if (validation.length === 0) {
+    const reason = `the log holds ${history.toFixed(2)} horizons; comparing predictors needs about 5, for ${LEAST_WINDOWS} separate past windows with training rows before each`;
+    return { predictor: 'ewma', reason, gains: {} };
+  }
+  const own = await networks.validated(base);
+  const offsets = validation.flatMap(({ windows }) => windows);
+  const compared = offsets.map((offset, i) => {
+    const at = found.windows.findIndex((window) => window.offset === offset);
+    shares[at] = {
+      ...shares[at],
+      network: own.network.shares[i]![budget]!,
+      mix: own.mix.shares[i]![budget]!,
+    };
+    return shares[at]!;
+  });
+  const names = ['lfu', 'ewma', 'group', 'network', 'mix'] as const;
+  const known = names.filter((name) => compared.every((window) => window[name] !== undefined));
+  return choosePredictor(
+    Object.fromEntries(known.map((name) => [name, compared.map((window) => window[name]!)])),
+    validation.length,
+  );
 }
 
-/** The network before its first step: it is the EWMA, and can be saved like any other. */
-function untrainedNetwork(tensorflow: Tensorflow, past: Past, halfLife: number) {
+/** The network before its first step: it is what it would correct, and can be saved like any other. */
+function untrainedNetwork(tensorflow: Tensorflow, past: Past, base: Base) {
   const columns = past.spec.columns.length;
   const standard = standardOf(new Float32Array(0), columns);
-  return createNetwork(tensorflow, { columns, standard, skip: skipColumns(past, halfLife), seed: past.seed });
+  return createNetwork(tensorflow, {
+    columns,
+    standard,
+    skip: skipColumns(past.spec, base),
+    seed: past.seed,
+  });
 }
 
 /** Mean counts per window and row of rows that had not been seen. Zero when the size of the table is not known. */

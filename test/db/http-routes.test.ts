@@ -330,7 +330,7 @@ describe('the OpenAPI document', () => {
 
 /** A model whose weights nobody reads. */
 const manifest: StoredManifest = {
-  schema: 1,
+  schema: 2,
   created_at: '2026-01-01T00:00:00.000Z',
   training: { sha256: '0'.repeat(64), events: 10, keys: 5, from: null, until: 90 },
   feature_spec: featureSpec(900) as StoredManifest['feature_spec'],
@@ -338,6 +338,9 @@ const manifest: StoredManifest = {
   seed: 1,
   horizon_seconds: 900,
   half_life: { index: 0, seconds: 60, reason: 'the best of all' },
+  group_half_life: { index: 0, seconds: 60, reason: 'the best of all' },
+  base: 'ewma',
+  calibration: { score: [], mean: [], unseen_share: 0 },
   change_weight: 1,
   budget: 0.1,
   table_rows: null,

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { type ArchitectureRules, checkArchitecture, importsOf } from '../support/architecture.ts';
 
 /** Dependencies point one way: to the left. */
-const foundations = ['core', 'config', 'db', 'observability'];
+const foundations = ['core', 'calendar', 'config', 'db', 'observability'];
 const stages = [
   'logs',
   'access',
@@ -36,10 +36,12 @@ const rules: ArchitectureRules = {
     // migrations install, verify and take down the shadow's overlay
     migration: [...foundations, 'sync', 'shadow'],
     ...each(composition, (unit) => [...foundations, ...stages, ...leftOf(unit, composition)]),
+    // predictions held against the past: the model alone, without a database
+    backtest: [...foundations, 'features', 'model'],
     index: forAll,
     http: forAll,
     demo: [...forAll, 'http'],
-    cli: [...forAll, 'http', 'demo'],
+    cli: [...forAll, 'backtest', 'http', 'demo'],
     dashboard: [],
   },
   types: {

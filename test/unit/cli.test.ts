@@ -37,6 +37,7 @@ const verbs = [
   'cutover',
   'verify',
   'abort',
+  'backtest',
   'train',
   'score',
   'serve',

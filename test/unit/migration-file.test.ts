@@ -35,6 +35,14 @@ test('four fields are enough; everything else has its default', () => {
   });
 });
 
+test('holidays of a place', () => {
+  const holidays = { country: 'DE', region: 'BY', timeZone: 'Europe/Berlin' };
+  expect(parseMigrationFile({ ...least, predict: { holidays } }).predict.holidays).toEqual(holidays);
+  const { region: _, ...country } = holidays;
+  expect(parseMigrationFile({ ...least, predict: { holidays: country } }).predict.holidays).toEqual(country);
+});
+
+const withHolidays = (holidays: object) => ({ ...least, predict: { holidays } });
 const without = (field: string) =>
   Object.fromEntries(Object.entries(least).filter(([name]) => name !== field));
 const bad: [title: string, document: unknown, says: RegExp][] = [
@@ -53,6 +61,27 @@ const bad: [title: string, document: unknown, says: RegExp][] = [
   ['a name that is too long', { ...least, name: 'x'.repeat(41) }, /"name"/],
   ['an empty key', { ...least, key: [] }, /"key"/],
   ['a key that is no list', { ...least, key: 'id' }, /"key"/],
+  [
+    'holidays of nowhere',
+    withHolidays({ country: 'XX', timeZone: 'Europe/Berlin' }),
+    /"predict\.holidays\.country" is no country whose holidays are known: "XX"/,
+  ],
+  [
+    'holidays of an unknown region',
+    withHolidays({ country: 'DE', region: 'QQ', timeZone: 'Europe/Berlin' }),
+    /"predict\.holidays\.region" is no region of DE: "QQ"; known: BB, BE/,
+  ],
+  [
+    'holidays in an unknown time zone',
+    withHolidays({ country: 'DE', timeZone: 'Berlin' }),
+    /"predict\.holidays\.timeZone" is no time zone: "Berlin"/,
+  ],
+  ['holidays without a time zone', withHolidays({ country: 'DE' }), /timeZone/],
+  [
+    'a country in words',
+    withHolidays({ country: 'Germany', timeZone: 'UTC' }),
+    /"predict\.holidays\.country"/,
+  ],
   ['an unknown field', { ...least, colour: 'red' }, /unknown fields: colour/],
   [
     'an unknown field further in',

@@ -21,7 +21,7 @@ beforeAll(async () => {
 /** Samples where the truth is known: twice as many accesses as the EWMA expects. */
 function doubling(engine: FeatureEngine, now: number, halfLife: number): Samples {
   const features = engine.matrix(now);
-  const [accesses, changes] = skipColumns(engine, halfLife);
+  const [accesses, changes] = skipColumns(spec, { name: 'ewma', halfLife });
   const targets = new Float32Array(engine.size * 2);
   for (let row = 0; row < engine.size; row++) {
     targets[row * 2] = Math.log1p(2 * Math.expm1(features[row * columns + accesses]!));
@@ -52,7 +52,7 @@ describe('network', () => {
       const features = engine.matrix(now);
       const shape = {
         columns,
-        skip: skipColumns(engine, halfLife),
+        skip: skipColumns(spec, { name: 'ewma', halfLife }),
         standard: standardOf(features, columns),
         seed: 5,
       };
@@ -79,7 +79,12 @@ describe('network', () => {
     const halfLife = 4;
     const samples = doubling(engine, now, halfLife);
     const trainedWith = (seed: number) =>
-      fitNetwork(tensorflow, samples, { skip: skipColumns(engine, halfLife), seed, epochs: 1, breathe });
+      fitNetwork(tensorflow, samples, {
+        skip: skipColumns(spec, { name: 'ewma', halfLife }),
+        seed,
+        epochs: 1,
+        breathe,
+      });
     const [one, same, other] = [await trainedWith(1), await trainedWith(1), await trainedWith(2)];
     expect(one.lossAfter).toBeLessThan(one.lossBefore / 5);
     const outputs = [one, same, other].map(({ network }) =>
@@ -93,7 +98,7 @@ describe('network', () => {
   it('leaks no tensors', async () => {
     const samples = doubling(engine, now, 4);
     const before = tensorflow.tf.memory().numTensors;
-    const options = { skip: skipColumns(engine, 4), seed: 1, epochs: 1, breathe };
+    const options = { skip: skipColumns(spec, { name: 'ewma', halfLife: 4 }), seed: 1, epochs: 1, breathe };
     const { network } = await fitNetwork(tensorflow, samples, options);
     const trained = tensorflow.tf.memory().numTensors;
     for (let i = 0; i < 3; i++) corrections(tensorflow, network, samples.features);

@@ -86,7 +86,7 @@ describe('model registry', () => {
         edit(path, (m) => {
           m.schema = 99;
         }),
-      /schema 99; this version reads 1/,
+      /schema 99; this version reads 2/,
     ],
     [
       'a manifest with a hole',

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { referencesBefore, schedule } from '../../src/model/schedule.ts';
+import { schedule } from '../../src/model/schedule.ts';
 import { choosePredictor } from '../../src/model/select.ts';
 
 describe('choosing a predictor', () => {
@@ -36,16 +36,26 @@ describe('choosing a predictor', () => {
   });
 });
 
+const day = 86_400;
+const ungrouped = (history: number) => schedule({ history, horizonSeconds: 30 * day, seasons: [] });
+
 describe('schedule', () => {
-  it('has every label window end before what it is used for', () => {
-    for (const history of [0, 0.4, 1, 1.6, 2, 3.7, 4.5, 5, 6.5, 9, 40]) {
-      const plan = schedule(history);
-      for (const offset of [...plan.tuning, ...plan.validation, ...plan.references]) {
+  it.each([
+    ['without a season', 30 * day, [], []],
+    ['with a week', 2 * day, ['week'], []],
+    ['with a day and a week', day / 6, ['day', 'week'], []],
+    ['with announced events', day / 6, ['day', 'week'], [-3, 0.2, 1.5, 7, 8.25, 40, 90]],
+  ] as const)('has every label window end before what it is used for, %s', (_, horizonSeconds, seasons, events) => {
+    for (const history of [0, 0.4, 1, 1.6, 2, 3.7, 4.5, 5, 6.5, 9, 40, 100, 400]) {
+      const plan = schedule({ history, horizonSeconds, seasons, events });
+      const windows = plan.validation.flatMap((validation) => validation.windows);
+      for (const offset of [...plan.tuning, ...windows, ...plan.referencesBefore(0)]) {
         expect(offset - 1).toBeGreaterThanOrEqual(0);
         expect(history - offset).toBeGreaterThanOrEqual(0.5);
       }
-      for (const offset of plan.validation) {
-        const references = referencesBefore(history, offset);
+      for (const { offset, windows: own } of plan.validation) {
+        expect(own.every((window) => window <= offset && plan.tuning.includes(window))).toBe(true);
+        const references = plan.referencesBefore(offset);
         expect(references.length).toBeGreaterThan(0);
         for (const reference of references) expect(reference - 1).toBeGreaterThanOrEqual(offset);
       }
@@ -53,13 +63,35 @@ describe('schedule', () => {
   });
 
   it('does with what there is', () => {
-    expect(schedule(1)).toMatchObject({ tuning: [], validation: [], references: [] });
-    expect(schedule(2)).toMatchObject({ tuning: [1.5, 1.25, 1], validation: [], references: [1] });
-    expect(schedule(5)).toMatchObject({
-      tuning: [4, 3, 2, 1],
-      validation: [3, 2, 1],
-      references: [4, 3, 2, 1],
+    expect(ungrouped(1)).toMatchObject({ tuning: [], validation: [] });
+    expect(ungrouped(1).referencesBefore(0)).toEqual([]);
+    expect(ungrouped(2)).toMatchObject({ tuning: [1.5, 1.25, 1], validation: [] });
+    expect(ungrouped(2).referencesBefore(0)).toEqual([1]);
+    expect(ungrouped(5)).toMatchObject({
+      tuning: [4, 3.5, 3, 2.5, 2, 1.5, 1],
+      validation: [
+        { offset: 3, windows: [3, 2.5] },
+        { offset: 2, windows: [2, 1.5] },
+        { offset: 1, windows: [1] },
+      ],
     });
-    expect(schedule(30).references).toEqual([15, 11, 8, 6, 4, 3, 2, 1]);
+    expect(ungrouped(5).referencesBefore(0)).toEqual([4, 3, 2, 1]);
+    expect(ungrouped(30).referencesBefore(0)).toEqual([15, 11, 8, 6, 4, 3, 2, 1]);
+  });
+
+  it('looks at the phase that the prediction will have, once the log is long enough', () => {
+    const four = { horizonSeconds: day / 6, seasons: ['day', 'week'] } as const;
+    expect(schedule({ ...four, history: 6 * 9 }).tuning).toEqual([42, 18, 12, 6]);
+    expect(schedule({ ...four, history: 6 * 9 }).referencesBefore(0)).toContain(30);
+    expect(schedule({ ...four, history: 12 }).tuning).toEqual([4, 3.5, 3, 2.5, 2, 1.5, 1]);
+  });
+
+  it('learns from the latest announced events that are over', () => {
+    const events = [-5, 0.1, 1.2, 2, ...Array.from({ length: 20 }, (_, i) => 10.3 + i)];
+    const plan = schedule({ history: 40, horizonSeconds: day / 6, seasons: [], events });
+    const references = plan.referencesBefore(0);
+    for (const begun of [1.45, 2.25, 10.55, 15.55]) expect(references).toContain(begun);
+    expect(references).not.toContain(0.35);
+    expect(references).not.toContain(20.55);
   });
 });

@@ -27,8 +27,9 @@ beforeAll(async () => {
   trained = await train();
 }, 60_000);
 
+const ungrouped = predictorNames.filter((name) => name !== 'group');
 const scoresOf = async ({ predictor, engine }: Trained) => {
-  const all = await Promise.all(predictorNames.map((name) => predictor.score(engine, now, name)));
+  const all = await Promise.all(ungrouped.map((name) => predictor.score(engine, now, name)));
   return all.map(({ accesses, changes, score, keys }) => ({ accesses, changes, score, keys }));
 };
 

@@ -152,7 +152,7 @@ async function examine(
       };
     }
   }
-  for (const name of ['group', 'calendar'] as const) {
+  for (const name of ['group', 'calendar', 'holidays'] as const) {
     if (file.predict[name] !== undefined)
       checks.push(warn('predict', `predict.${name} is not used by this version`));
   }

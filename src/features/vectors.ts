@@ -1,0 +1,129 @@
+import { DecayBank, horizonFactor } from './decay.ts';
+import { eachHour, hoursExposed, rowPhase, rowPhases } from './phase.ts';
+import type { RowState } from './rows.ts';
+import { type FeatureSpec, groupHalfLives, seasonSeconds } from './spec.ts';
+
+/** Times since an event are capped here, in horizons; "never" has this value too. */
+const LONGEST = 1024;
+/** Several times faster than Math.log1p; what it loses below 1e-16 a feature of 32 bits cannot tell from zero. */
+const log1p = (x: number) => Math.log(1 + x);
+
+/**
+ * Everything that feature vectors at one time need, groups and seasons worked out. Plain data over shared memory: it
+ * can be sent to another thread, which computes the same bits.
+ */
+export interface Moment {
+  readonly spec: FeatureSpec;
+  /** seconds */
+  readonly now: number;
+  /** time of the earliest event, seconds; Infinity before the first */
+  readonly startedAt: number;
+  readonly size: number;
+  readonly rows: RowState;
+  /** by access half-life, one a group: turns a row's decayed count into its part of what the group will get */
+  readonly groupFactors: readonly Float64Array[];
+  /** the columns that all rows of a group share, {@link GROUP_COLUMNS} a group */
+  readonly groupColumns: Float32Array;
+}
+
+/** forecast, recent, phase, announced, ongoing */
+export const GROUP_COLUMNS = 5;
+
+/** Writes feature vectors of the rows at one moment. */
+export class VectorWriter {
+  readonly #moment: Moment;
+  readonly #bank: DecayBank;
+  /** turns decayed counts into counts to expect in one horizon */
+  readonly #factors: Float64Array;
+  readonly #groupIndex: readonly number[];
+  readonly #phaseWeights: readonly Float64Array[];
+
+  constructor(moment: Moment) {
+    const { spec, now, startedAt } = moment;
+    this.#moment = moment;
+    const halfLives = [...spec.accessHalfLives, ...spec.changeHalfLives].map((h) => h * spec.horizonSeconds);
+    this.#bank = new DecayBank(halfLives);
+    this.#factors = Float64Array.from(halfLives, (halfLife) =>
+      horizonFactor(spec.horizonSeconds, halfLife, now - startedAt),
+    );
+    this.#groupIndex = groupHalfLives.map((h) => spec.accessHalfLives.indexOf(h));
+    this.#phaseWeights = phaseWeights(moment);
+  }
+
+  /** Vector of one slot, to row `row` of `out`. */
+  write(slot: number, out: Float32Array, row: number): void {
+    const { spec, now, startedAt, rows } = this.#moment;
+    const horizon = spec.horizonSeconds;
+    const stride = this.#factors.length;
+    const { counters } = rows;
+    const first = slot * stride;
+    const dt = Math.max(0, now - rows.lastAccess[slot]!);
+    const decays = this.#bank.decay(dt);
+    let to = row * spec.columns.length;
+    for (let i = 0; i < stride; i++) {
+      const count = counters[first + i]!;
+      out[to + i] = count === 0 ? 0 : log1p(count * decays[i]! * this.#factors[i]!);
+    }
+    to += stride;
+    const total = rows.total[slot]!;
+    const exposure = Math.max(now - startedAt, horizon / 64);
+    out[to++] = since(now, rows.lastAccess[slot]!, horizon);
+    out[to++] = since(now, rows.lastChange[slot]!, horizon);
+    out[to++] = since(now, rows.firstSeen[slot]!, horizon);
+    out[to++] = log1p((total * horizon) / exposure);
+    out[to++] = total > 0 ? rows.changes[slot]! / total : 0;
+    for (let season = 0; season < this.#phaseWeights.length; season++) {
+      const weights = this.#phaseWeights[season]!;
+      const phases = rows.phases[season]!;
+      let expected = 0;
+      for (let i = 0; i < weights.length; i++) {
+        if (weights[i]! > 0) expected += weights[i]! * phases[slot * weights.length + i]!;
+      }
+      out[to++] = log1p(expected);
+    }
+    if (!spec.grouped) return;
+    const group = rows.group[slot]!;
+    for (const index of this.#groupIndex) {
+      const count = counters[first + index]!;
+      out[to++] = count === 0 ? 0 : log1p(count * decays[index]! * this.#moment.groupFactors[index]![group]!);
+    }
+    for (let i = 0; i < GROUP_COLUMNS; i++) {
+      out[to++] = this.#moment.groupColumns[group * GROUP_COLUMNS + i]!;
+    }
+  }
+
+  /** The vector of a row of one group that was never seen: all counters zero, every time "never". */
+  prototype(group: number): Float32Array {
+    const { spec } = this.#moment;
+    const out = new Float32Array(spec.columns.length);
+    const stride = this.#factors.length;
+    out.fill(log1p(64 * LONGEST), stride, stride + 3);
+    if (spec.grouped) {
+      const columns = this.#moment.groupColumns.subarray(group * GROUP_COLUMNS, (group + 1) * GROUP_COLUMNS);
+      out.set(columns, out.length - GROUP_COLUMNS);
+    }
+    return out;
+  }
+}
+
+const since = (now: number, time: number, horizon: number): number =>
+  log1p(64 * Math.min(LONGEST, Math.max(0, now - time) / horizon));
+
+/**
+ * By season: what one access in a phase adds to the accesses expected in [now, now + H), from the rows' own past: the
+ * seconds of the phase in the window, over those that were watched. Zero before a whole season has been seen.
+ */
+function phaseWeights({ spec, now, startedAt }: Moment): Float64Array[] {
+  return spec.seasons.map((season) => {
+    const weights = new Float64Array(rowPhases[season].count);
+    if (!(now - startedAt >= seasonSeconds[season])) return weights;
+    const watched = new Float64Array(weights.length);
+    hoursExposed(startedAt, now).forEach((seconds, hour) => {
+      watched[rowPhase(season, hour)]! += seconds;
+    });
+    eachHour(now, now + spec.horizonSeconds, (hour, seconds) => {
+      weights[rowPhase(season, hour)]! += seconds;
+    });
+    return weights.map((seconds, phase) => (watched[phase]! > 0 ? seconds / watched[phase]! : 0));
+  });
+}

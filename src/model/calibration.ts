@@ -1,0 +1,100 @@
+import Type, { type Static } from 'typebox';
+
+/** Scores are counted in bins of a quarter of an octave, from 2^−24 to 2^24; a last one holds what is below. */
+const PER_OCTAVE = 4;
+const LOWEST = -24;
+const BINS = 2 * -LOWEST * PER_OCTAVE;
+
+/** How a predictor's scores went with what came, over the rows of past windows. */
+export class CalibrationBins {
+  readonly rows = new Float64Array(BINS + 1);
+  readonly scores = new Float64Array(BINS + 1);
+  readonly actual = new Float64Array(BINS + 1);
+
+  /** @param actual what each row's accesses in the window were worth */
+  add(scores: ArrayLike<number>, actual: ArrayLike<number>): void {
+    for (let i = 0; i < scores.length; i++) {
+      const bin = binOf(scores[i]!);
+      this.rows[bin]! += 1;
+      this.scores[bin]! += scores[i]!;
+      this.actual[bin]! += actual[i]!;
+    }
+  }
+}
+
+const binOf = (score: number): number => {
+  if (!(score > 0)) return 0;
+  const bin = 1 + Math.floor((Math.log2(score) - LOWEST) * PER_OCTAVE);
+  return Math.max(0, Math.min(BINS, bin));
+};
+
+/** A monotone, piecewise linear map from a score to a mean count; both arrays ascend. */
+export const Calibration = Type.Object({
+  score: Type.Array(Type.Number()),
+  mean: Type.Array(Type.Number({ minimum: 0 })),
+  /** share of a window's accesses on rows that had not been seen when it began, which no choice could hold */
+  unseen_share: Type.Number({ minimum: 0, maximum: 1 }),
+});
+export type Calibration = Static<typeof Calibration>;
+
+/**
+ * Isotonic regression of counts on scores by pooling adjacent violators (Barlow et al. 1972), over bins weighted by
+ * their rows. Without any rows: scores are taken for counts.
+ */
+export function calibrate(bins: CalibrationBins, unseenShare: number): Calibration {
+  const blocks: { rows: number; scores: number; actual: number }[] = [];
+  for (let bin = 0; bin < bins.rows.length; bin++) {
+    if (bins.rows[bin] === 0) continue;
+    let block = { rows: bins.rows[bin]!, scores: bins.scores[bin]!, actual: bins.actual[bin]! };
+    for (;;) {
+      const below = blocks.at(-1);
+      if (!below || below.actual / below.rows < block.actual / block.rows) break;
+      blocks.pop();
+      block = {
+        rows: below.rows + block.rows,
+        scores: below.scores + block.scores,
+        actual: below.actual + block.actual,
+      };
+    }
+    blocks.push(block);
+  }
+  return {
+    score: blocks.map(({ rows, scores }) => scores / rows),
+    mean: blocks.map(({ rows, actual }) => actual / rows),
+    unseen_share: unseenShare,
+  };
+}
+
+/** The mean count at a score: linear between the knots, in proportion above the last, level below the first. */
+export function calibrated({ score: knots, mean }: Calibration, score: number): number {
+  const last = knots.length - 1;
+  if (last < 0) return Math.max(0, score);
+  if (!(score > knots[0]!)) return mean[0]!;
+  if (score >= knots[last]!) return knots[last]! > 0 ? (mean[last]! * score) / knots[last]! : mean[last]!;
+  let low = 0;
+  let high = last;
+  while (high - low > 1) {
+    const middle = (low + high) >>> 1;
+    if (knots[middle]! <= score) low = middle;
+    else high = middle;
+  }
+  const along = (score - knots[low]!) / (knots[high]! - knots[low]!);
+  return mean[low]! + along * (mean[high]! - mean[low]!);
+}
+
+/**
+ * The share of the next horizon's accesses that chosen rows are expected to get: Σ E[count] over the chosen, by
+ * Σ E[count] over all rows seen, less the part that goes to rows not seen yet.
+ * @param chosen positions in `scores`
+ */
+export function expectedHitShare(
+  calibration: Calibration,
+  scores: ArrayLike<number>,
+  chosen: Iterable<number>,
+): number {
+  let all = 0;
+  for (let i = 0; i < scores.length; i++) all += calibrated(calibration, scores[i]!);
+  let held = 0;
+  for (const i of chosen) held += calibrated(calibration, scores[i]!);
+  return all > 0 ? (held / all) * (1 - calibration.unseen_share) : 0;
+}
