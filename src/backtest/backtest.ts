@@ -2,7 +2,6 @@ import type { Access } from '../core/access.ts';
 import { ForeshadowError } from '../core/errors.ts';
 import type { KeyId } from '../core/key.ts';
 import {
-  baselines,
   chooseTop,
   disposeAll,
   expectedHitShare,
@@ -18,18 +17,12 @@ import {
 } from '../model/index.ts';
 import { type PolicyShares, playPolicies } from './policies.ts';
 
+/** Ways to choose rows without knowing what comes. A predictor that there is not chooses nothing. */
+export const rankings = ['random', 'lru', 'lfu', 'ewma', 'group', 'network', 'mix'] as const;
+export type Ranking = (typeof rankings)[number];
+
 /** What is compared, in the order in which it is shown. */
-export const comparedNames = [
-  'chosen',
-  'random',
-  'lru',
-  'lfu',
-  'ewma',
-  'group',
-  'network',
-  'mix',
-  'half_future',
-] as const;
+export const comparedNames = ['chosen', ...rankings, 'half_future'] as const;
 export type Compared = (typeof comparedNames)[number];
 
 export interface BacktestOptions {
@@ -65,7 +58,8 @@ export interface BudgetResult {
   readonly chosen_predictor: PredictorName;
   readonly reason: string;
   readonly half_life_s: number;
-  readonly keys: readonly KeyId[];
+  /** what the chosen predictor chose, and what each other way would have */
+  readonly keys: Readonly<Partial<Record<'chosen' | Ranking, readonly KeyId[]>>>;
   /** null when the events end at the cut */
   readonly scored: Scored | null;
 }
@@ -95,7 +89,7 @@ export async function backtest(options: BacktestOptions): Promise<BudgetResult[]
     for (const one of trained) results.push(await judge(one, options, future));
     if (future.length === 0) return results;
     const policies = await playPolicies(
-      trained.map((one, n) => ({ ...one, chosen: new Set(results[n]!.keys) })),
+      trained.map((one, n) => ({ ...one, chosen: new Set(results[n]!.keys.chosen) })),
       future,
       at,
       seed,
@@ -111,34 +105,45 @@ export async function backtest(options: BacktestOptions): Promise<BudgetResult[]
 
 async function judge(
   trained: Trained,
-  { at, horizonSeconds, seed }: BacktestOptions,
+  options: BacktestOptions,
   future: readonly Access[],
 ): Promise<BudgetResult> {
   const { engine, manifest, predictor } = trained;
-  const keys = engine.keys();
-  const rows = Math.min(keys.length, Math.max(1, Math.round(manifest.budget * keys.length)));
+  const { at, seed } = options;
+  const universe = engine.size;
+  const rows = Math.min(universe, Math.max(1, Math.round(manifest.budget * universe)));
   const { score } = await predictor.score(engine, at);
-  const chosen = topPositions(keys, score, rows, seed);
+  const chosen = topPositions(engine.keys(), score, rows, seed);
+  const keys: BudgetResult['keys'] = {
+    chosen: Array.from(chosen, (slot) => engine.keys()[slot]!),
+    ...(await keysByRanking(trained, at, rows, seed)),
+  };
   const result = {
     budget: manifest.budget,
-    universe: keys.length,
+    universe,
     rows,
     chosen_predictor: manifest.predictor,
     reason: manifest.reason,
     half_life_s: manifest.half_life.seconds,
-    keys: Array.from(chosen, (slot) => keys[slot]!),
+    keys,
   };
   if (future.length === 0) return { ...result, scored: null };
-  const shares = await comparedShares(trained, at, horizonSeconds, rows, future, seed);
-  const oracle = shares.oracle ?? 0;
+  const shareOf = (own: Iterable<KeyId> | undefined) => own && hitShare(new Set(own), future).share;
+  const top = (values: Float64Array) => shareOf(chooseTop(engine.keys(), values, rows, seed)) as number;
+  const half = future.slice(0, positionOf(future, at + options.horizonSeconds / 2));
+  const shares = Object.fromEntries([
+    ...(['chosen', ...rankings] as const).map((name) => [name, shareOf(keys[name]) ?? null]),
+    ['half_future', top(futureValues(engine, half, 1))],
+  ]) as Record<Compared, number | null>;
+  const oracle = top(futureValues(engine, future, 1));
   const ofOracle = comparedNames.map((name) => {
     const share = shares[name];
     return [name, share !== null && oracle > 0 ? share / oracle : null];
   });
-  const realised = shares.chosen ?? 0;
+  const realised = shares.chosen as number;
   const scored: Scored = {
     share_of_oracle: Object.fromEntries(ofOracle) as Scored['share_of_oracle'],
-    hit_share: shares,
+    hit_share: { ...shares, oracle },
     policies: { once: realised, admit: realised, rechoose: realised },
     calibration: { predicted: expectedHitShare(manifest.calibration, score, chosen), realised },
     accesses: future.length,
@@ -146,31 +151,21 @@ async function judge(
   return { ...result, scored };
 }
 
-async function comparedShares(
+async function keysByRanking(
   { engine, manifest, predictor }: Trained,
   at: number,
-  horizonSeconds: number,
   rows: number,
-  future: readonly Access[],
   seed: number,
-): Promise<Scored['hit_share']> {
-  const usual = baselines(engine, at, future, rows, { seed, halfLife: manifest.half_life.index });
-  const shareOf = (scores: ArrayLike<number>) =>
-    hitShare(chooseTop(engine.keys(), scores, rows, seed), future).share;
-  const as = async (name: PredictorName) => shareOf((await predictor.score(engine, at, name)).score);
-  const half = future.slice(0, positionOf(future, at + horizonSeconds / 2));
-  const { grouped } = engine.spec;
+): Promise<BudgetResult['keys']> {
+  const top = (scores: ArrayLike<number>) => [...chooseTop(engine.keys(), scores, rows, seed)];
+  const as = async (name: PredictorName) => top((await predictor.score(engine, at, name)).score);
   const { trained } = manifest.network;
   return {
-    chosen: await as(manifest.predictor),
-    random: usual.random.share,
-    lru: usual.lru.share,
-    lfu: usual.lfu.share,
-    ewma: usual.ewma.share,
-    group: grouped ? await as('group') : null,
-    network: trained ? await as('network') : null,
-    mix: trained ? await as('mix') : null,
-    half_future: shareOf(futureValues(engine, half, 1)),
-    oracle: usual.oracle.share,
+    random: top(new Float64Array(engine.size)),
+    lru: top(engine.lastAccess()),
+    lfu: await as('lfu'),
+    ewma: await as('ewma'),
+    ...(engine.spec.grouped && { group: await as('group') }),
+    ...(trained && { network: await as('network'), mix: await as('mix') }),
   };
 }

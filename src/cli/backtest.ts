@@ -36,7 +36,10 @@ export function backtestCommand(program: Command): Command {
     )
     .option('--horizon <length>', 'how far ahead: a share of the span, or a time such as 14400s, 4h', '0.1')
     .option('--budget <shares>', 'rows that may be chosen, as shares of those seen', '0.05,0.1,0.2')
-    .option('--keys-out <dir>', 'write the chosen keys, one a line, to cut-C_budget-B.txt')
+    .option(
+      '--keys-out <dir>',
+      'write the chosen keys, one a line, to cut-C_budget-B.txt, and those of each other way to choose beside it',
+    )
     .option('--seed <n>', 'the same seed gives the same choice', parseNumber, 1)
     .action(async (flags: BacktestFlags) => {
       const budgets = parseShares(flags.budget, 'budgets');
@@ -67,18 +70,18 @@ export function backtestCommand(program: Command): Command {
     });
 }
 
+/** One file for the chosen keys, and one more for each way to choose, named after it. */
 async function writeKeys(folder: string, { cut, at }: Cut, { budget, keys }: BudgetResult): Promise<void> {
-  const path = join(folder, `${cut === null ? `at-${at}` : `cut-${cut}`}_budget-${budget}.txt`);
+  const stem = `${cut === null ? `at-${at}` : `cut-${cut}`}_budget-${budget}`;
   try {
     await mkdir(folder, { recursive: true });
-    await writeFile(path, keys.map((key) => `${key}\n`).join(''));
+    for (const [name, own] of Object.entries(keys)) {
+      const file = name === 'chosen' ? `${stem}.txt` : `${stem}_${name}.txt`;
+      await writeFile(join(folder, file), own.map((key) => `${key}\n`).join(''));
+    }
   } catch (cause) {
-    throw new ForeshadowError(
-      'USAGE',
-      `cannot write ${path}: ${(cause as Error).message}`,
-      { path },
-      { cause },
-    );
+    const message = `cannot write the keys to ${folder}: ${(cause as Error).message}`;
+    throw new ForeshadowError('USAGE', message, { folder }, { cause });
   }
 }
 

@@ -1,8 +1,6 @@
-import { execFile } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { cutsOf, parseHorizon, parseShares, prefixGroup } from '../../src/backtest/options.ts';
@@ -52,16 +50,26 @@ describe('foreshadow backtest', () => {
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
+  interface Result {
+    readonly cut: number;
+    readonly budget: number;
+    readonly universe: number;
+    readonly peak_rss_mb: number;
+    readonly hit_share: Record<string, number | null> & { readonly oracle: number };
+    readonly share_of_oracle: Record<string, number | null>;
+    readonly policies: Record<'once' | 'admit' | 'rechoose', number>;
+    readonly calibration: Record<'predicted' | 'realised', number>;
+  }
   const json = async (...args: string[]) => {
     const written: string[] = [];
     const write = process.stdout.write;
     process.stdout.write = ((text: string) => written.push(text) > 0) as typeof write;
     try {
-      expect(await run(['node', 'foreshadow', 'backtest', '--json', ...args])).toBe(0);
+      expect(await run(['node', 'foreshadow', 'backtest', '--json', ...args])).toEqual({ exitCode: 0 });
     } finally {
       process.stdout.write = write;
     }
-    return JSON.parse(written.join('')) as { schema: 1; cuts: Record<string, any>[] };
+    return JSON.parse(written.join('')) as { schema: 1; cuts: Result[] };
   };
 
   it('scores each cut and budget as another program would, from the keys that it writes', async () => {
@@ -112,13 +120,50 @@ describe('foreshadow backtest', () => {
     }
   }, 120_000);
 
+  it.each([
+    ['seasonal-tenants', ['--calendar', 'data/samples/seasonal-tenants.calendar.csv', '--horizon', '4h']],
+    ['order-lifecycle', ['--horizon', '0.1']],
+  ])(
+    'leaks nothing on %s: a file that ends at the cut gives every predictor the same keys',
+    async (name, more) => {
+      const text = gunzipSync(await readFile(`data/samples/${name}.csv.gz`)).toString();
+      const lines = text.trimEnd().split('\n');
+      const times = lines.slice(1).map((line) => Number(line.slice(0, line.indexOf(','))));
+      const cut = Math.round(times[0]! + 0.7 * (times.at(-1)! - times[0]!));
+      const file = join(folder, `${name}.csv`);
+      const past = join(folder, `${name}-past.csv`);
+      await writeFile(file, text);
+      await writeFile(past, lines.filter((_, i) => i === 0 || times[i - 1]! < cut).join('\n'));
+      const keysOf = async (events: string, keysOut: string) => {
+        const found = await json(
+          ...['--events', events, '--at', String(cut), '--budget', '0.1', '--keys-out', keysOut],
+          ...more,
+        );
+        const files = (await readdir(keysOut)).sort();
+        return {
+          found,
+          keys: await Promise.all(files.map((own) => readFile(join(keysOut, own), 'utf8'))),
+          files,
+        };
+      };
+      const whole = await keysOf(file, join(folder, `${name}-whole`));
+      const truncated = await keysOf(past, join(folder, `${name}-past`));
+      expect(whole.files.length).toBeGreaterThanOrEqual(7);
+      expect(truncated.files).toEqual(whole.files);
+      expect(truncated.keys).toEqual(whole.keys);
+      expect(whole.found.cuts[0]!.hit_share.chosen).toBeGreaterThan(0);
+      expect(truncated.found.cuts[0]!.hit_share).toBeNull();
+    },
+    240_000,
+  );
+
   it('says what is wrong with its arguments', async () => {
     const failed = async (...args: string[]) => {
       const errors: string[] = [];
       const write = process.stderr.write;
       process.stderr.write = ((text: string) => errors.push(text) > 0) as typeof write;
       try {
-        expect(await run(['node', 'foreshadow', 'backtest', ...args])).toBe(2);
+        expect(await run(['node', 'foreshadow', 'backtest', ...args])).toEqual({ exitCode: 2 });
       } finally {
         process.stderr.write = write;
       }
