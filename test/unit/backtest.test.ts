@@ -113,9 +113,8 @@ describe('foreshadow backtest', () => {
       expect(result.policies.once).toBeCloseTo(share, 12);
       expect(result.policies.admit).toBeGreaterThanOrEqual(result.policies.once);
       expect(result.calibration.realised).toBeCloseTo(share, 12);
-      for (const name of ['random', 'lru', 'lfu', 'ewma', 'network', 'half_future'])
+      for (const name of ['random', 'lru', 'lfu', 'ewma', 'group', 'network', 'mix', 'half_future'])
         expect(result.hit_share[name]).toBeLessThanOrEqual(result.hit_share.oracle);
-      expect(result.hit_share.group).toBeNull();
       expect(result.peak_rss_mb).toBeGreaterThan(10);
     }
   }, 120_000);
