@@ -124,7 +124,7 @@ export async function statementSnapshotReaders(client: ClientBase, plan: TablePl
        from pg_proc p join pg_language l on l.oid = p.prolang, pg_class c
       where c.oid = $1 and p.provolatile <> 'v' and p.prokind = 'f' and l.lanname not in ('c', 'internal')
         and p.pronamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'foreshadow'::regnamespace)
-        and (strpos(lower(p.prosrc), lower(c.relname)) > 0 or p.prosrc ~* 'mexecuteM'
+        and (strpos(lower(p.prosrc), lower(c.relname)) > 0 or p.prosrc ~* '\\mexecute\\M'
              or exists (select 1 from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.refobjid = c.oid))
       order by 1`,
     [plan.sourceOid],
