@@ -99,3 +99,31 @@ describe('what the overlay costs', () => {
     }
   });
 });
+
+describe('what the copy and capture leave alone', () => {
+  it('P21: no snapshot of ours lasts longer than a chunk', async () => {
+    const m = await (await rig({ ...options, lanes: 1, chunkRows: 200 })).begin();
+    made.push(m);
+    await m.claim();
+    await m.cutOverReads();
+    let oldest = 0;
+    while (!(await m.copied())) {
+      await m.tick();
+      const held = await m.sql(
+        `select 1 from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
+            and application_name like 'foreshadow%' and (backend_xmin is not null or backend_xid is not null)`,
+      );
+      oldest = Math.max(oldest, held.length);
+    }
+    expect(oldest, 'between two chunks nothing is held').toBe(0);
+  });
+
+  it('P46: a captured change can be prepared for a two-phase commit, and capture notifies nobody', async () => {
+    const m = await halfWay();
+    const gid = `two phases ${m.db.name}`;
+    await m.sql(`begin; update s set v = 1 where id = 7; prepare transaction '${gid}'`);
+    await m.sql(`commit prepared '${gid}'`);
+    await m.settle();
+    expect(await m.targetDifferences()).toEqual([]);
+  });
+});
