@@ -4,6 +4,7 @@ import type { Config } from './config/config.ts';
 import { requireDatabaseUrl } from './config/config.ts';
 import { type Clock, systemClock } from './core/clock.ts';
 import { armFailpoints } from './core/failpoint.ts';
+import { requireOwnSessions } from './db/own-sessions.ts';
 import { checkReachable, createPool, openClient } from './db/pool.ts';
 import { createLogger } from './observability/logger.ts';
 
@@ -19,7 +20,7 @@ export interface Context extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** @throws ForeshadowError BAD_CONFIG, DATABASE_UNREACHABLE */
+/** @throws ForeshadowError BAD_CONFIG, DATABASE_UNREACHABLE, POOLED_CONNECTION */
 export async function createContext(config: Config): Promise<Context> {
   const url = requireDatabaseUrl(config);
   if (config.failpoints) armFailpoints(config.failpoints);
@@ -27,6 +28,7 @@ export async function createContext(config: Config): Promise<Context> {
   const pool = createPool({ url, applicationName: 'foreshadow', log });
   try {
     const { version } = await checkReachable(pool);
+    await requireOwnSessions(pool);
     const close = () => pool.end();
     return {
       config,

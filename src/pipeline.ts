@@ -125,6 +125,7 @@ export async function plan(ctx: Context, file: MigrationFile, options: RunOption
 
 async function turn(run: Run): Promise<void> {
   run.check();
+  await step.watchHealth(run);
   await advance(run);
   await run.ctx.clock.sleep(pulse, run.options.signal);
   await run.refresh();

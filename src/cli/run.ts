@@ -77,6 +77,7 @@ export function progressReport(): { show: (event: PipelineEvent) => void; end: (
     if (event.type === 'step') remark(`  ${event.step}`);
     if (event.type === 'reads-cut-over')
       remark(`  reads go to the overlay; ${event.budget} rows in the shadow`);
+    if (event.type === 'warning') remark(`  WARNING: ${event.message}`);
     if (event.type === 'wait' && event.reason !== lastWait) {
       lastWait = event.reason;
       remark(`  waiting: ${event.reason}`);

@@ -49,6 +49,7 @@ export function statusText(s: StatusDocument): string {
   ];
   if (s.error) lines.push(['stopped by', `${s.error.message} — ${s.error.hint}`]);
   if (s.wait_reason) lines.push(['waiting', s.wait_reason]);
+  for (const { message } of s.warnings) lines.push(['WARNING', message]);
   for (const reason of s.gate.reasons.slice(0, 5)) lines.push(['gate', reason]);
   lines.push(['route', `reads ${s.read_from}, writes ${s.write_to}, epoch ${s.epoch}`]);
   if (s.confidence) {

@@ -87,6 +87,11 @@ export const catalogue = {
     exit: 6,
     hint: 'Check DATABASE_URL and that the server accepts connections.',
   },
+  POOLED_CONNECTION: {
+    http: 422,
+    exit: 3,
+    hint: 'Connect to PostgreSQL itself, or to a pooler in session mode that passes "options" on. The application may keep its pooler.',
+  },
   EMBEDDED_FAILED: { http: 500, exit: 6, hint: 'Set DATABASE_URL to use a PostgreSQL of your own.' },
   VERIFICATION_FAILED: {
     http: 409,

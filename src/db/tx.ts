@@ -26,6 +26,30 @@ export async function inTransaction<T>(
   return result;
 }
 
+/**
+ * Steps that need nothing of one another's answers, in one round trip on a session of ours ({@link openClient}); the server
+ * runs them in this order, each with a snapshot of its own. Elsewhere one after the other. In a transaction all that
+ * follows a failed statement fails too, and the first error is the one that is thrown.
+ */
+export async function together<T extends readonly unknown[]>(
+  client: ClientBase,
+  steps: readonly [...{ [K in keyof T]: () => Promise<T[K]> }],
+): Promise<T> {
+  if ((client as { pipeline?: boolean }).pipeline) {
+    const sent: Promise<unknown>[] = [];
+    try {
+      for (const step of steps) sent.push(step());
+    } catch (error) {
+      await Promise.allSettled(sent);
+      throw error; // of a step that was not even sent: nor are those after it
+    }
+    return Promise.all(sent) as unknown as Promise<T>;
+  }
+  const results: unknown[] = [];
+  for (const step of steps) results.push(await step());
+  return results as unknown as T;
+}
+
 /** A connection from the pool for the time of `body`; one that met an error is closed, not given back. */
 export async function withClient<T>(pool: Pool, body: (client: PoolClient) => Promise<T>): Promise<T> {
   const client = await pool.connect();

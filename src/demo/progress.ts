@@ -29,6 +29,8 @@ function progressLine(event: PipelineEvent): string | null {
       return said[event.status] ?? event.status;
     case 'step':
       return event.step;
+    case 'warning':
+      return event.message;
     case 'wait':
       return `waiting: ${event.reason}`;
     case 'progress':

@@ -2,6 +2,7 @@ import type { Pool } from 'pg';
 import type { ConfidenceReport } from '../confidence/report.ts';
 import type { CoverageReport } from '../shadow/coverage.ts';
 import type { Gate } from './gate.ts';
+import { type HealthLimits, healthLimits, type Warning, warningsOf } from './health.queries.ts';
 import { getMigration, type LockRecord, lockHistory, type Migration } from './status.store.ts';
 import type { Verification } from './verify.ts';
 
@@ -48,6 +49,8 @@ export interface StatusDocument {
   readonly eta_s: number | null;
   readonly lag: { readonly ms_p50: number; readonly ms_p99: number; readonly backlog: number } | null;
   readonly wait_reason: string | null;
+  /** what slows readers down or fills the disk if nobody looks; asked at this moment */
+  readonly warnings: readonly Warning[];
   readonly locks: readonly (LockRecord & { readonly at: Date })[];
   readonly model: Readonly<Record<string, unknown>> | null;
   readonly verification: Verification | null;
@@ -57,7 +60,11 @@ export interface StatusDocument {
 }
 
 /** @throws ForeshadowError MIGRATION_UNKNOWN */
-export async function describeMigration(pool: Pool, name: string): Promise<StatusDocument> {
+export async function describeMigration(
+  pool: Pool,
+  name: string,
+  limits: HealthLimits = healthLimits,
+): Promise<StatusDocument> {
   const m = await getMigration(pool, name);
   const shadow = m.shadow_table_status as Partial<StatusDocument['shadow_table_status']>;
   const confidence = m.confidence as ConfidenceReport | null;
@@ -86,6 +93,7 @@ export async function describeMigration(pool: Pool, name: string): Promise<Statu
     eta_s: m.eta_s as number | null,
     lag: m.lag as StatusDocument['lag'],
     wait_reason: m.wait_reason as string | null,
+    warnings: await warningsOf(pool, m, limits),
     locks: await lockHistory(pool, m.id),
     model: m.model as StatusDocument['model'],
     verification: m.verification as Verification | null,

@@ -13,6 +13,7 @@ import { Live } from './live.ts';
 export type PipelineEvent =
   | { readonly type: 'status'; readonly status: MigrationStatus; readonly at: number }
   | { readonly type: 'step'; readonly step: string; readonly at: number }
+  | { readonly type: 'warning'; readonly message: string; readonly at: number }
   | { readonly type: 'wait'; readonly reason: string; readonly at: number }
   | {
       readonly type: 'progress';

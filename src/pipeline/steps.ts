@@ -5,6 +5,7 @@ import { beginShadowing } from '../migration/begin.ts';
 import { cutOverReads } from '../migration/cutover/reads.ts';
 import { cutOverWrites } from '../migration/cutover/writes.ts';
 import { finishTarget, settleTarget } from '../migration/finish-target.ts';
+import { recordWarnings } from '../migration/health.queries.ts';
 import { fulfilOrder } from '../migration/orders.ts';
 import { databaseNow, getMigration, moveStatus, updateStatus } from '../migration/status.store.ts';
 import {
@@ -139,6 +140,13 @@ export async function watchLag(run: Run): Promise<void> {
   await updateStatus(run.ctx.pool, run.migration.id, {
     lag: await lagNow(run.ctx, run.migration, run.lanes),
   });
+}
+
+/** Says what is not wrong yet: a key log that grows, snapshots that keep its dead rows. */
+export async function watchHealth(run: Run): Promise<void> {
+  if (!run.due('health', 2)) return;
+  for (const message of await recordWarnings(run.ctx.pool, run.migration))
+    run.emit({ type: 'warning', message, at: run.at });
 }
 
 /** READY → IN_PROGRESS: the route changes, membership freezes, the copy begins where it is hottest. */

@@ -37,6 +37,7 @@ export interface LoadWindow {
 export class Load {
   readonly #child: ChildProcess;
   readonly #exit: Promise<unknown>;
+  readonly #disconnected: Promise<unknown>;
 
   constructor(options: LoadOptions) {
     this.#child = fork(fileURLToPath(new URL('./load.ts', import.meta.url)), [JSON.stringify(options)], {
@@ -44,6 +45,7 @@ export class Load {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
     this.#exit = once(this.#child, 'exit');
+    this.#disconnected = once(this.#child, 'disconnect');
   }
 
   /** What happened since the last call. */
@@ -63,7 +65,8 @@ export class Load {
       this.#child.once('message', (message) => resolve(message as LoadWindow)),
     );
     this.#child.send(what);
-    const ended = this.#exit.then(() => Promise.reject(new Error('the load generator has ended')));
+    // The end of the channel, which comes after its last message; that of the process may be heard of before.
+    const ended = this.#disconnected.then(() => Promise.reject(new Error('the load generator has ended')));
     return Promise.race([answer, ended]);
   }
 }

@@ -98,6 +98,5 @@ process.on('message', async (message) => {
     over = true;
     await Promise.all(sessions);
   }
-  process.send?.(window());
-  if (message === 'stop') process.disconnect();
+  process.send?.(window(), () => message === 'stop' && process.disconnect());
 });

@@ -5,8 +5,12 @@ import { http } from './http.ts';
 import { latency } from './latency.ts';
 import { overlay } from './overlay.ts';
 import { type BenchReport, withBenchServer } from './server.ts';
+import { tableOf } from './table.ts';
 
-/** Each bench compares with a plain baseline in the same run: these figures are ratios, not promises. */
+/**
+ * `npm run bench -- [NAME…] [--rows=N] [--json]`. Each bench compares with a plain baseline in the same run: these figures
+ * are ratios, not promises.
+ */
 const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> = {
   copy: (rows) => withBenchServer((server) => copy(server, rows)),
   capture: (rows) => withBenchServer((server) => capture(server, rows)),
@@ -38,6 +42,9 @@ if (unknown.length) {
 } else {
   for (const name of names.length ? names : Object.keys(benches)) {
     const report = await benches[name]!(number('rows', small.has(name) ? 200_000 : 2_000_000));
-    process.stdout.write(`${JSON.stringify({ schema: 1, bench: name, ...report })}\n`);
+    const text = args.includes('--json')
+      ? JSON.stringify({ schema: 1, bench: name, ...report })
+      : tableOf(name, report);
+    process.stdout.write(`${text}\n`);
   }
 }

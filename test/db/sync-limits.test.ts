@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
+import { statementSnapshotReaders } from '../../src/migration/cutover/blockers.queries.ts';
 import { type Rig, type RigOptions, rig } from '../chaos/rig.ts';
 
 /** What the state explorer found (docs/model.md), on a real server. */
@@ -64,6 +65,20 @@ describe('the brief stop', () => {
     expect(refusal).toMatch(/CUTOVER|attempts/);
     expect(refusal).toContain('not VOLATILE and may read the table: public.value_of(integer)');
     await holder.query('commit');
+  });
+
+  it('nor for tables whose names such a function may put together itself', async () => {
+    const m = await ready('read-committed');
+    const rows = await m.sql<{ oid: number }>(
+      `create table apart_from_all (id int);
+       create function dynamic(name text) returns bigint language plpgsql stable as
+         'declare n bigint; begin EXECUTE ''select count(*) from '' || name into n; return n; end';
+       create function executed() returns bigint language plpgsql stable as 'begin return 1; end -- executed';
+       select 'apart_from_all'::regclass::oid::int as oid`,
+    );
+    const client = await m.db.client();
+    const plan = { ...m.plan, sourceOid: rows.at(-1)?.oid as number };
+    expect(await statementSnapshotReaders(client, plan)).toEqual(['dynamic(text)']);
   });
 });
 

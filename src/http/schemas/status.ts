@@ -82,6 +82,15 @@ export const Status = Type.Object(
     eta_s: nullable(number),
     lag: nullable(Type.Object({ ms_p50: number, ms_p99: number, backlog: count }, closed)),
     wait_reason: nullable(Type.String({ description: 'What is waited for, in a sentence.' })),
+    warnings: Type.Array(
+      Type.Object(
+        { kind: Type.Enum(['key-log-size', 'pinned-snapshot']), message: Type.String() },
+        {
+          ...closed,
+          description: 'What slows readers down or fills the disk if nobody looks.',
+        },
+      ),
+    ),
     locks: Type.Array(
       Type.Object(
         {

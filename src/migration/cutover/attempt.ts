@@ -2,13 +2,16 @@ import type { Client, Pool } from 'pg';
 import { seconds } from '../../config/migration-file.ts';
 import { ForeshadowError } from '../../core/errors.ts';
 import { failpoint } from '../../core/failpoint.ts';
+import type { TablePlan } from '../../core/plan.ts';
 import { prepared } from '../../db/prepared.ts';
+import { together } from '../../db/tx.ts';
 import { backlog, type LaneMode, type LaneStamp, setLaneMode, stampSql } from '../../sync/lane.queries.ts';
 import { refreshAll } from '../../sync/refresh.queries.ts';
 import { refreshUnique } from '../../sync/unique.queries.ts';
 import { databaseNow, type Migration, moveStatus, recordEvent, routeTo } from '../status.store.ts';
 import {
   gaveUpWaiting,
+  type Instant,
   instantNow,
   lockHolders,
   olderSnapshots,
@@ -60,6 +63,15 @@ function startBudget(migration: Migration, asked: number): Budget {
 /** lock_timeout counts for each lock; statement_timeout, set anew before each step, is what bounds the whole. */
 const bound = (client: Client, budget: Budget) =>
   client.query(`set local statement_timeout = ${budget.left()}`);
+
+/** Whether changes wait for lanes, and a moment at or before which they did not. */
+async function lookAtLog(client: Client, plan: TablePlan): Promise<{ filled: boolean; at: Instant }> {
+  const [{ rowCount }, at] = await together(client, [
+    () => client.query(`select 1 from ${plan.names.keyLog} limit 1`),
+    () => instantNow(client),
+  ]);
+  return { filled: Boolean(rowCount), at };
+}
 
 /** Begins an attempt: nobody is held yet, and whatever would defeat it is named. */
 async function prepare(client: Client, migration: Migration): Promise<void> {
@@ -115,22 +127,25 @@ export async function easedSwap(
   await client.query(`lock table ${plan.names.source} in exclusive mode`);
   const budget = startBudget(migration, asked);
   await failpoint('cutover.writers-held');
-  await bound(client, budget);
-  while ((await client.query(`select 1 from ${plan.names.keyLog} limit 1`)).rowCount) {
+  let [, log] = await together(client, [() => bound(client, budget), () => lookAtLog(client, plan)]);
+  while (log.filled) {
     if (budget.late) {
       throw new Blocked(
         'lanes did not drain the key log within the budget; is a process running this migration?',
       );
     }
     await moment(); // lanes need the processor more than we do
+    log = await lookAtLog(client, plan);
   }
   await failpoint('cutover.drained');
-  const drained = await instantNow(client);
   let queued: readonly Queued[] = [];
   for (;;) {
     // first who queues, then who is left: whoever gives up in between is seen by one of the two
-    queued = await queuedWithSnapshot(client, plan.sourceOid);
-    const old = await olderSnapshots(client, plan.sourceOid, drained, definition.cutover.isolation);
+    const [waiting, old] = await together(client, [
+      () => queuedWithSnapshot(client, plan.sourceOid),
+      () => olderSnapshots(client, plan.sourceOid, log.at, definition.cutover.isolation),
+    ]);
+    queued = waiting;
     if (!old.length) break;
     // Who waits for us to lock rows will not go away while we wait for him.
     if (budget.late || old.some((session) => session.queued))
@@ -138,15 +153,16 @@ export async function easedSwap(
     await moment();
   }
   await failpoint('cutover.snapshots-gone');
-  await bound(client, budget);
-  await setLaneMode(client, plan, 'STOPPED');
+  await together(client, [() => bound(client, budget), () => setLaneMode(client, plan, 'STOPPED')]);
   await failpoint('cutover.lanes-stopped');
   const statements = await swapSql(client, migration);
-  await client.query(`set local lock_timeout = ${Math.min(lockTimeout, budget.left())}`);
   const readers = { asked: performance.now(), held: 0 };
-  await bound(client, budget);
-  // Recursively: overlay, T, key log, S, the order in which its readers lock them.
-  await client.query(`lock table ${plan.names.overlay} in access exclusive mode`);
+  await together(client, [
+    () => client.query(`set local lock_timeout = ${Math.min(lockTimeout, budget.left())}`),
+    () => bound(client, budget),
+    // Recursively: overlay, T, key log, S, the order in which its readers lock them.
+    () => client.query(`lock table ${plan.names.overlay} in access exclusive mode`),
+  ]);
   readers.held = performance.now();
   await failpoint('cutover.readers-held');
   return finish(client, migration, pool, { attempt, budget, readers, statements, queued });
@@ -175,10 +191,12 @@ export async function briefStop(
   // The view alone, then T, then S. LOCK TABLE on the view would take the key log before S, and writers hold S first.
   await client.query(`alter view ${plan.names.overlay} reset (security_barrier)`);
   const budget = startBudget(migration, asked);
-  await bound(client, budget);
-  await client.query(`lock table ${plan.names.target} in access exclusive mode`);
-  await bound(client, budget);
-  await client.query(`lock table ${plan.names.source} in access exclusive mode`);
+  for (const table of [plan.names.target, plan.names.source]) {
+    await together(client, [
+      () => bound(client, budget),
+      () => client.query(`lock table ${table} in access exclusive mode`),
+    ]);
+  }
   await bound(client, budget);
   await failpoint('stop.everybody-held');
   const everything = { low: null, high: null };
@@ -216,20 +234,22 @@ async function finish(
 ): Promise<Migration> {
   const { plan } = migration;
   const { budget, readers, attempt } = held;
-  await bound(client, budget);
-  if ((await client.query(`select 1 from ${plan.names.keyLog} limit 1`)).rowCount)
-    throw new Blocked('the key log filled again');
-  await requireReady(client, migration);
-  const transaction = await client.query<{ xid: string }>('select pg_current_xact_id()::text as xid');
-  await bound(client, budget);
-  await client.query(withSwapXid(held.statements, transaction.rows[0]?.xid as string).join(';\n'));
+  const [, log, , transaction] = await together(client, [
+    () => bound(client, budget),
+    () => client.query(`select 1 from ${plan.names.keyLog} limit 1`),
+    () => requireReady(client, migration),
+    () => client.query<{ xid: string }>('select pg_current_xact_id()::text as xid'),
+  ]);
+  if (log.rowCount) throw new Blocked('the key log filled again');
+  const swap = withSwapXid(held.statements, transaction.rows[0]?.xid as string).join(';\n');
+  const completed = { writes_cut_over_at: databaseNow, completed_at: databaseNow, wait_reason: null };
+  const [, , moved] = await together(client, [
+    () => bound(client, budget),
+    () => client.query(swap),
+    () => moveStatus(client, migration, 'IN_PROGRESS', 'COMPLETED', completed),
+    () => routeTo(client, migration.id, 'target', 'target'),
+  ]);
   await failpoint('cutover.swapped');
-  const moved = await moveStatus(client, migration, 'IN_PROGRESS', 'COMPLETED', {
-    writes_cut_over_at: databaseNow,
-    completed_at: databaseNow,
-    wait_reason: null,
-  });
-  await routeTo(client, migration.id, 'target', 'target');
   await failpoint('cutover.routed');
   const gone = await gaveUpWaiting(client, plan.sourceOid, held.queued);
   if (gone.length)

@@ -1,6 +1,7 @@
 import type { ClientBase } from 'pg';
 import type { TablePlan } from '../../core/plan.ts';
 import { prepared } from '../../db/prepared.ts';
+import { together } from '../../db/tx.ts';
 
 /** A session (or prepared transaction) that a cutover would have to wait for. */
 export interface Blocker {
@@ -50,10 +51,25 @@ export interface Queued {
   readonly since: string;
 }
 
+/**
+ * The sessions as they are now. A transaction sees pg_stat_activity as it was when it first looked, so that view is
+ * thrown away before each look: else sessions that came since would be missed, and those that ended waited for.
+ */
+async function lookAtSessions<Row extends object>(
+  client: ClientBase,
+  query: ReturnType<typeof prepared>,
+): Promise<Row[]> {
+  const [, { rows }] = await together(client, [
+    () => client.query('select pg_catalog.pg_stat_clear_snapshot()'),
+    () => client.query<Row>(query),
+  ]);
+  return rows;
+}
+
 /** Transactions with a snapshot that wait for a lock on S: those that {@link olderSnapshots} leaves out. */
-export async function queuedWithSnapshot(client: ClientBase, relation: number): Promise<Queued[]> {
-  await client.query('select pg_catalog.pg_stat_clear_snapshot()');
-  const { rows } = await client.query<Queued>(
+export function queuedWithSnapshot(client: ClientBase, relation: number): Promise<Queued[]> {
+  return lookAtSessions(
+    client,
     prepared(
       `select a.pid, a.xact_start::text as since from pg_stat_activity a
         where a.datname = current_database() and a.pid <> pg_backend_pid() and a.backend_xmin is not null
@@ -61,7 +77,6 @@ export async function queuedWithSnapshot(client: ClientBase, relation: number): 
       [relation],
     ),
   );
-  return rows;
 }
 
 /** Those of them that wait no longer, but have given up (lock_timeout, a cancel) and live on with a snapshot. */
@@ -70,8 +85,8 @@ export async function gaveUpWaiting(
   relation: number,
   queued: readonly Queued[],
 ): Promise<number[]> {
-  await client.query('select pg_catalog.pg_stat_clear_snapshot()');
-  const { rows } = await client.query<{ pid: number }>(
+  const rows = await lookAtSessions<{ pid: number }>(
+    client,
     prepared(
       `select a.pid from pg_stat_activity a
          join unnest($2::int[], $3::timestamptz[]) as q (pid, since) on q.pid = a.pid and q.since = a.xact_start
@@ -109,7 +124,7 @@ export async function statementSnapshotReaders(client: ClientBase, plan: TablePl
        from pg_proc p join pg_language l on l.oid = p.prolang, pg_class c
       where c.oid = $1 and p.provolatile <> 'v' and p.prokind = 'f' and l.lanname not in ('c', 'internal')
         and p.pronamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'foreshadow'::regnamespace)
-        and (strpos(lower(p.prosrc), lower(c.relname)) > 0 or p.prosrc ~* 'mexecuteM'
+        and (strpos(lower(p.prosrc), lower(c.relname)) > 0 or p.prosrc ~* '\\mexecute\\M'
              or exists (select 1 from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.refobjid = c.oid))
       order by 1`,
     [plan.sourceOid],
@@ -125,18 +140,16 @@ export async function statementSnapshotReaders(client: ClientBase, plan: TablePl
  * A session is older if its transaction began before the instant, or if its snapshot reaches back to before `horizon`: a
  * young transaction may have imported the snapshot of an older one, and clocks may be set back.
  *
- * A transaction sees pg_stat_activity as it was when it first looked, so that view is thrown away before each look: else
- * the sessions that came since would be missed, and those that ended waited for. A session whose start we may not see
- * (another role's, without pg_read_all_stats) counts as older.
+ * A session whose start we may not see (another role's, without pg_read_all_stats) counts as older.
  */
-export async function olderSnapshots(
+export function olderSnapshots(
   client: ClientBase,
   relation: number,
   { at, horizon }: Instant,
   isolation: 'any' | 'read-committed' = 'read-committed',
 ): Promise<(Blocker & { readonly queued: boolean })[]> {
-  await client.query('select pg_catalog.pg_stat_clear_snapshot()');
-  const { rows } = await client.query<Blocker & { queued: boolean }>(
+  return lookAtSessions(
+    client,
     prepared(
       `select ${blockerColumns},
             exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted) as queued
@@ -150,7 +163,6 @@ export async function olderSnapshots(
       [relation, at, isolation === 'read-committed', horizon],
     ),
   );
-  return rows;
 }
 
 /** The form of a statement, without the values in it. */

@@ -1,6 +1,7 @@
 import type { ClientBase } from 'pg';
 import { ident } from '../../db/ident.ts';
 import { prepared } from '../../db/prepared.ts';
+import { together } from '../../db/tx.ts';
 import type { Migration } from '../status.store.ts';
 
 /** Names of relations in a schema, those that belong to table `but` left out: it is about to leave. */
@@ -42,15 +43,17 @@ export async function stepAsideSql(
   old: string,
 ): Promise<string[]> {
   const schema = physical?.source.schema ?? '';
-  const inOurs = (await namesIn(client, 'foreshadow', 0)).add(old);
-  const taken = new Set([...inOurs, ...(await namesIn(client, schema, 0))]);
-  const { rows } = await client.query<{ name: string; kind: string }>(
-    prepared(
-      `select relname as name, case relkind when 'S' then 'sequence' else 'index' end as kind
+  const own = prepared(
+    `select relname as name, case relkind when 'S' then 'sequence' else 'index' end as kind
        from pg_class where oid in (${ownRelations('$1')}) and relkind in ('i', 'S') order by 1`,
-      [plan.sourceOid],
-    ),
+    [plan.sourceOid],
   );
+  const [inOurs, inTheirs, { rows }] = await together(client, [
+    () => namesIn(client, 'foreshadow', 0),
+    () => namesIn(client, schema, 0),
+    () => client.query<{ name: string; kind: string }>(own),
+  ]);
+  const taken = new Set([...inOurs.add(old), ...inTheirs]);
   return rows
     .filter(({ name }) => inOurs.has(name))
     .map(
@@ -68,8 +71,11 @@ export async function carriedNamesSql(
   if (!physical?.carried.length) return [];
   const swap = definition.cutover.finish === 'swap';
   const { schema } = swap ? physical.source : physical.target;
-  const taken = await namesIn(client, schema, swap ? plan.sourceOid : 0);
-  for (const name of await namesOf(client, plan.targetOid)) taken.add(name);
+  const [taken, own] = await together(client, [
+    () => namesIn(client, schema, swap ? plan.sourceOid : 0),
+    () => namesOf(client, plan.targetOid),
+  ]);
+  for (const name of own) taken.add(name);
   return physical.carried.map(({ name, temporaryName, constraint }) => {
     const free = freeName(name, taken);
     return constraint

@@ -1,5 +1,6 @@
 import type { ClientBase } from 'pg';
 import { ident, literal } from '../../db/ident.ts';
+import { together } from '../../db/tx.ts';
 import { dropCaptureFunctionsSql, dropCaptureSql } from '../../sync/capture.ts';
 import type { Migration } from '../status.store.ts';
 import { checksSql, commentsSql, defaultsSql, grantsSql, sequencesSql } from './carry.ts';
@@ -34,23 +35,29 @@ export async function swapSql(client: ClientBase, migration: Migration): Promise
   const { plan } = migration;
   const final = finalTable(migration);
   const target = ident(final.schema, final.name);
-  const sequences = await sequencesSql(client, migration, target);
   const passing = `foreshadow_passing_${migration.id}`;
   const swap = migration.definition.cutover.finish === 'swap';
-  const renames = swap
-    ? [...(await stepAsideSql(client, migration, oldTable(migration).name)), ...swapNames(migration, passing)]
-    : routeNames(migration);
+  const [sequences, aside, grants, comments, defaults, checks, names] = await together(client, [
+    () => sequencesSql(client, migration, target),
+    async () => (swap ? stepAsideSql(client, migration, oldTable(migration).name) : []),
+    () => grantsSql(client, migration, target),
+    () => commentsSql(client, migration, target),
+    () => defaultsSql(client, migration, target),
+    () => checksSql(client, migration, target),
+    () => carriedNamesSql(client, migration, target),
+  ]);
+  const renames = swap ? [...aside, ...swapNames(migration, passing)] : routeNames(migration);
   return [
     ...dropCaptureSql(plan),
     ...dropCaptureFunctionsSql(plan),
     ...sequences.before,
     ...renames,
     ...sequences.after,
-    ...(await grantsSql(client, migration, target)),
-    ...(await commentsSql(client, migration, target)),
-    ...(await defaultsSql(client, migration, target)),
-    ...(await checksSql(client, migration, target)),
-    ...(await carriedNamesSql(client, migration, target)),
+    ...grants,
+    ...comments,
+    ...defaults,
+    ...checks,
+    ...names,
     ...guardSql(migration, target),
     `insert into ${plan.names.overlayGate} values (pg_catalog.clock_timestamp())`,
   ];

@@ -37,7 +37,7 @@ const calm: Partial<Scenario> = {
   evict: false,
 };
 
-const whileLogged = `while ((await client.query(\`select 1 from \${plan.names.keyLog} limit 1\`)).rowCount) {`;
+const whileLogged = `while (log.filled) {`;
 
 export const mutants: readonly Mutant[] = [
   {
@@ -128,8 +128,8 @@ const countsSql = \`(select max(at)::text from taken) as "upTo", (select count(*
       { file: 'migration/cutover/attempt.ts', from: whileLogged, to: whileLogged.replace('while', 'if') },
       {
         file: 'migration/cutover/attempt.ts',
-        from: `    throw new Blocked('the key log filled again');`,
-        to: `    await moment();`,
+        from: `if (log.rowCount) throw new Blocked('the key log filled again');`,
+        to: `if (log.rowCount) await moment();`,
       },
     ],
   },
