@@ -4,7 +4,24 @@ export { type Expectation, recentUse } from './expectation.ts';
 export { Manifest, StoredManifest } from './manifest.ts';
 export { Predictor, type Scores, type SlotScores, type UnknownScore } from './predictor.ts';
 export { type Baseline, baselines, type HitOptions, type HitShare, hitShare } from './rankings.ts';
-export { listModels, listVersions, loadModel, saveModel } from './registry.ts';
+export {
+  isLabel,
+  type LabelName,
+  type Labels,
+  labelNames,
+  listModels,
+  listVersions,
+  loadModel,
+  modelCard,
+  promote,
+  readLabels,
+  readManifest,
+  resolveVersion,
+  rollback,
+  saveModel,
+  unlabel,
+  versionFolder,
+} from './registry.ts';
 export { type PredictorName, predictorNames } from './select.ts';
 export { chooseTop, topPositions } from './top.ts';
 export { type Trained, type TrainOptions, trainModel } from './train.ts';
