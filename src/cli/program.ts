@@ -7,6 +7,7 @@ import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { explainCommand } from './explain.ts';
 import { initCommand } from './init.ts';
+import { modelsCommand } from './models.ts';
 import { describeError, print } from './output.ts';
 import { pauseCommand, resumeCommand } from './pause.ts';
 import { runCommand } from './run.ts';
@@ -49,6 +50,7 @@ export function createProgram(): Command {
     abortCommand,
     trainCommand,
     scoreCommand,
+    modelsCommand,
     serveCommand,
     workerCommand,
     uninstallCommand,

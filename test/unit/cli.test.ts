@@ -39,6 +39,7 @@ const verbs = [
   'abort',
   'train',
   'score',
+  'models',
   'serve',
   'worker',
   'uninstall',
