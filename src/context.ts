@@ -5,6 +5,7 @@ import { requireDatabaseUrl } from './config/config.ts';
 import { type Clock, systemClock } from './core/clock.ts';
 import { armFailpoints } from './core/failpoint.ts';
 import { checkReachable, createPool, openClient } from './db/pool.ts';
+import { chooseBackend } from './model/index.ts';
 import { createLogger } from './observability/logger.ts';
 
 /** Everything a step needs from outside, put together once. Close it, or use `await using`. */
@@ -22,6 +23,7 @@ export interface Context extends AsyncDisposable {
 /** @throws ForeshadowError BAD_CONFIG, DATABASE_UNREACHABLE */
 export async function createContext(config: Config): Promise<Context> {
   const url = requireDatabaseUrl(config);
+  if (config.backend) chooseBackend(config.backend);
   if (config.failpoints) armFailpoints(config.failpoints);
   const log = createLogger(config.logLevel);
   const pool = createPool({ url, applicationName: 'foreshadow', log });

@@ -1,4 +1,4 @@
-export { type BackendInfo, loadTensorflow } from './backend.ts';
+export { type BackendInfo, chooseBackend, loadTensorflow } from './backend.ts';
 export { readEventsFile } from './events-file.ts';
 export { type Expectation, recentUse } from './expectation.ts';
 export { Manifest, StoredManifest } from './manifest.ts';
