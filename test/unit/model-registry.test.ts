@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type FeatureSpec, featureSpec, featureSpecHash } from '../../src/features/spec.ts';
 import { loadTensorflow } from '../../src/model/backend.ts';
@@ -75,6 +75,8 @@ describe('model registry', () => {
     const { version, path, manifest } = await saveModel(root, 'orders', trained.predictor);
     expect(version).toBe('0001');
     expect((await readdir(path)).sort()).toEqual(['card.md', 'manifest.json', 'model.json', 'weights.bin']);
+    // open to whom the umask lets in, as the folder above it is
+    expect((await stat(path)).mode).toBe((await stat(dirname(path))).mode);
     const { tf } = await loadTensorflow();
     const before = tf.memory().numTensors;
     const loaded = await loadModel(root, 'orders');

@@ -98,6 +98,8 @@ function limits(manifest: StoredManifest): string[] {
     `It says nothing of times beyond ${duration(horizon_seconds)} ahead, and was compared at a budget of ${percent(budget)} only.`,
     `Its quality was measured on ${windows} past ${windows === 1 ? 'window' : 'windows'} of one table. Where use changes its nature, as when a batch job ends, the past misleads it.`,
   ];
+  if (metrics.length)
+    ahead.push('The half-life was chosen on the same windows: what rests on it is a little too good there.');
   const rows =
     table_rows === null
       ? 'The size of the table was not known: rows that the log never showed are expected to stay unused.'
@@ -116,8 +118,8 @@ function reproduction(name: string, manifest: StoredManifest, reproduce: string 
     reproduce ??
     `foreshadow train --events EVENTS.csv.gz --name ${name} --horizon ${horizon_seconds}s --budget ${budget} --seed ${seed}`;
   return [
-    'The same accesses, horizon, budget and seed give the same network, bit for bit on the same backend and within ' +
-      '0.0001 on another:',
+    'The same accesses, horizon, budget and seed give the same network, bit for bit, on the same backend and version of ' +
+      'TensorFlow.js. (Once saved, it predicts the same on every backend, within 0.0001.)',
     `\`\`\`sh\n${commands}\n\`\`\``,
     'manifest.json holds every figure of this card, and the SHA-256 of the files beside it.',
   ].join('\n\n');

@@ -1,4 +1,5 @@
-import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { StoredManifest } from '../manifest.ts';
 import type { Predictor } from '../predictor.ts';
@@ -29,7 +30,9 @@ export async function saveModel(
     ...predictor.manifest,
     files: { model_json_sha256: sha256(modelJson), weights_bin_sha256: sha256(weights) },
   };
-  const draft = await mkdtemp(join(folder, '.draft-'));
+  // Not mkdtemp, whose folders only their maker may enter: a service may run as somebody else.
+  const draft = join(folder, `.draft-${randomUUID()}`);
+  await mkdir(draft);
   try {
     await writeFile(join(draft, 'model.json'), modelJson, durable);
     await writeFile(join(draft, 'weights.bin'), weights, durable);
