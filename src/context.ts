@@ -6,6 +6,7 @@ import { type Clock, systemClock } from './core/clock.ts';
 import { armFailpoints } from './core/failpoint.ts';
 import { requireOwnSessions } from './db/own-sessions.ts';
 import { checkReachable, createPool, openClient } from './db/pool.ts';
+import { chooseBackend } from './model/index.ts';
 import { createLogger } from './observability/logger.ts';
 
 /** Everything a step needs from outside, put together once. Close it, or use `await using`. */
@@ -23,6 +24,7 @@ export interface Context extends AsyncDisposable {
 /** @throws ForeshadowError BAD_CONFIG, DATABASE_UNREACHABLE, POOLED_CONNECTION */
 export async function createContext(config: Config): Promise<Context> {
   const url = requireDatabaseUrl(config);
+  if (config.backend) chooseBackend(config.backend);
   if (config.failpoints) armFailpoints(config.failpoints);
   const log = createLogger(config.logLevel);
   const pool = createPool({ url, applicationName: 'foreshadow', log });

@@ -2,9 +2,9 @@ import type { Command } from 'commander';
 import { readMigrationFile } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import { schemaVersion } from '../db/migrate.ts';
-import { type Check, ok, warn } from '../migration/preflight/checks.ts';
+import { type Check, firstRefusal, ok, warn } from '../migration/preflight/checks.ts';
 import { preflight } from '../migration/preflight/preflight.ts';
-import { loadTensorflow } from '../model/index.ts';
+import { backendCheck } from './backend-check.ts';
 import { type CommonFlags, parseNumber, print, say, table, withContext } from './output.ts';
 
 const marks = { ok: 'ok', warn: 'WARN', refuse: 'REFUSED' } as const;
@@ -25,7 +25,8 @@ export function doctorCommand(program: Command): Command {
           const options = flags.diskFree === undefined ? {} : { diskFree: flags.diskFree };
           const result = path ? await preflight(ctx.pool, await readMigrationFile(path), options) : null;
           checks.push(...(result?.checks ?? []));
-          if (flags.json) print({ schema: 1, ok: !result?.error, checks });
+          const error = firstRefusal(checks);
+          if (flags.json) print({ schema: 1, ok: !error, checks });
           else
             say(
               table(
@@ -36,14 +37,13 @@ export function doctorCommand(program: Command): Command {
                 ]),
               ),
             );
-          if (result?.error) process.exitCode = result.error.exitCode;
+          if (error) process.exitCode = error.exitCode;
         });
       },
     );
 }
 
 async function environment(ctx: Context): Promise<Check[]> {
-  const { backend } = await loadTensorflow();
   const version = await schemaVersion(ctx.pool);
   const { rows } = await ctx.pool.query<{ name: string; setting: string; unit: string | null }>(
     `select name, setting, unit from pg_settings
@@ -57,7 +57,7 @@ async function environment(ctx: Context): Promise<Check[]> {
     version
       ? ok('schema', `foreshadow is installed, version ${version}`)
       : warn('schema', 'foreshadow is not installed here', 'Run: foreshadow init'),
-    ok('model backend', `${backend.name} (${backend.reason})`),
+    await backendCheck(),
     jsonlog
       ? ok('query log', `jsonlog is on, log_statement = ${setting('log_statement')}`)
       : warn(

@@ -8,6 +8,7 @@ import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { explainCommand } from './explain.ts';
 import { initCommand } from './init.ts';
+import { modelsCommand } from './models.ts';
 import { describeError, print } from './output.ts';
 import { pauseCommand, resumeCommand } from './pause.ts';
 import { runCommand } from './run.ts';
@@ -51,6 +52,7 @@ export function createProgram(): Command {
     trainCommand,
     scoreCommand,
     backtestCommand,
+    modelsCommand,
     serveCommand,
     workerCommand,
     uninstallCommand,

@@ -5,7 +5,7 @@ import { ForeshadowError } from '../core/errors.ts';
 import { requireSchema } from '../db/migrate.ts';
 import { featureSpec } from '../features/spec.ts';
 import { getMigration } from '../migration/status.store.ts';
-import { listVersions, loadModel } from '../model/index.ts';
+import { loadModel, resolveVersion } from '../model/index.ts';
 import { Live } from '../pipeline/live.ts';
 import { scoreKeys } from '../pipeline/scoring.ts';
 import { type CommonFlags, print, say, table, withContext } from './output.ts';
@@ -13,9 +13,9 @@ import { type CommonFlags, print, say, table, withContext } from './output.ts';
 export function scoreCommand(program: Command): Command {
   return program
     .command('score <name>')
-    .description('how soon rows will be needed, by the newest model of a migration and its query log')
+    .description('how soon rows will be needed, by the model of a migration and its query log')
     .requiredOption('--keys <file>', 'one key a line; composite keys as JSON arrays of strings')
-    .option('--model-version <version>', 'another version than the newest')
+    .option('--model-version <version>', 'a version or a label; the stable one, else the newest, when absent')
     .action(
       async (
         name: string,
@@ -28,7 +28,7 @@ export function scoreCommand(program: Command): Command {
           const migration = await getMigration(ctx.pool, name);
           const spec = featureSpec(seconds(migration.definition.predict.horizon));
           const { modelsDir } = ctx.config;
-          const version = flags.modelVersion ?? (await listVersions(modelsDir, name)).at(-1);
+          const version = await resolveVersion(modelsDir, name, flags.modelVersion);
           const live = new Live(ctx, { version, predictor: await loadModel(modelsDir, name, version, spec) });
           try {
             const observation = await live.catchUp(migration);

@@ -1,5 +1,6 @@
 import { closest, distance } from 'fastest-levenshtein';
 import { ForeshadowError } from '../core/errors.ts';
+import { type BackendName, backendOf } from './backend.ts';
 import type { Environment } from './env.ts';
 import { httpVariables } from './http-settings.ts';
 
@@ -13,6 +14,8 @@ export interface Config {
   /** folder of the model registry */
   readonly modelsDir: string;
   readonly logLevel: LogLevel;
+  /** what TensorFlow.js computes on; absent: the fastest that can be had */
+  readonly backend?: BackendName;
   /** places where this process is to die or stop, for tests (core/failpoint.ts) */
   readonly failpoints?: string;
 }
@@ -20,6 +23,7 @@ export interface Config {
 const ours: readonly string[] = [
   'FORESHADOW_MODELS',
   'FORESHADOW_LOG_LEVEL',
+  'FORESHADOW_BACKEND',
   'FORESHADOW_FAILPOINTS',
   ...httpVariables,
 ];
@@ -38,10 +42,12 @@ export function loadConfig(env: Environment, flags: Partial<Config> = {}): Confi
   if (!(logLevels as readonly string[]).includes(level)) {
     throw new ForeshadowError('BAD_CONFIG', `log level ${level} is none of ${logLevels.join(', ')}`);
   }
+  const backend = flags.backend ?? backendOf(env);
   return Object.freeze({
     databaseUrl: flags.databaseUrl ?? databaseUrl(env),
     modelsDir: flags.modelsDir ?? env.FORESHADOW_MODELS ?? 'models',
     logLevel: level as LogLevel,
+    ...(backend ? { backend } : {}),
     ...(env.FORESHADOW_FAILPOINTS ? { failpoints: env.FORESHADOW_FAILPOINTS } : {}),
   });
 }

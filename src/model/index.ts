@@ -1,4 +1,4 @@
-export { type BackendInfo, loadTensorflow } from './backend.ts';
+export { type BackendInfo, chooseBackend, loadTensorflow } from './backend.ts';
 export { expectedHitShare } from './calibration.ts';
 export { readEventsFile } from './events-file.ts';
 export { type Expectation, recentUse } from './expectation.ts';
@@ -14,7 +14,24 @@ export {
   hitShare,
 } from './rankings.ts';
 export type { Recipe } from './recipe.ts';
-export { listModels, listVersions, loadModel, saveModel } from './registry.ts';
+export {
+  isLabel,
+  type LabelName,
+  type Labels,
+  labelNames,
+  listModels,
+  listVersions,
+  loadModel,
+  modelCard,
+  promote,
+  readLabels,
+  readManifest,
+  resolveVersion,
+  rollback,
+  saveModel,
+  unlabel,
+  versionFolder,
+} from './registry.ts';
 export { type PredictorName, predictorNames } from './select.ts';
 export { chooseTop, topPositions } from './top.ts';
 export { disposeAll, type Trained, type TrainOptions, trainModel, trainModels } from './train.ts';

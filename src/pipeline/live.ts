@@ -6,7 +6,7 @@ import { ForeshadowError } from '../core/errors.ts';
 import type { KeyId } from '../core/key.ts';
 import { featureSpec } from '../features/spec.ts';
 import { type Migration, recordEvent } from '../migration/status.store.ts';
-import { listVersions, loadModel, type Predictor } from '../model/index.ts';
+import { loadModel, type Predictor, readLabels, resolveVersion } from '../model/index.ts';
 import { Coverage, type Rival, type Selection } from '../shadow/coverage.ts';
 import { storedMembers } from '../shadow/wanted.queries.ts';
 import { type Choice, rivalsNow, type Sampling } from './choice.ts';
@@ -32,6 +32,8 @@ export class Live {
   #observation: Observation | null = null;
   #model: { readonly version: string | undefined; readonly predictor: Predictor } | null = null;
   readonly #pinned: boolean;
+  /** the version that an operator has promoted, as of the last look */
+  #stable: string | undefined;
   /** versions that could not be loaded are not tried again */
   #refused: string | null = null;
   #uses = 0;
@@ -111,8 +113,12 @@ export class Live {
     }
   }
 
-  /** Takes a model into use that this process has just trained. */
+  /** Takes a model into use that this process has just trained, unless an operator has promoted another. */
   adopt(version: string, predictor: Predictor): void {
+    if (this.#stable !== undefined && this.#stable !== version) {
+      predictor.dispose();
+      return;
+    }
     if (this.#model) this.#retired.push(this.#model.predictor);
     this.#model = { version, predictor };
     this.#disposeRetired();
@@ -151,19 +157,24 @@ export class Live {
     this.#disposeRetired();
   }
 
-  /** The model that the status row names, or the newest one; one that does not fit is said to, and is not used. */
+  /** The stable model, else the one that the status row names, else the newest; one that does not fit is said to. */
   async #followModel(migration: Migration): Promise<void> {
+    if (this.#pinned) return;
     const named = (migration.model as { version?: string } | null)?.version;
-    if (this.#pinned || (named === undefined && this.#model)) return;
     const { modelsDir } = this.#ctx.config;
-    const version = named ?? (await listVersions(modelsDir, migration.name)).at(-1);
-    if (version === undefined || version === this.#model?.version || version === this.#refused) return;
+    let wanted: string | undefined = 'labels.json';
     try {
+      this.#stable = (await readLabels(modelsDir, migration.name)).stable;
+      wanted = this.#stable ?? named;
+      if (wanted === undefined && this.#model) return;
+      wanted ??= await resolveVersion(modelsDir, migration.name);
+      if (wanted === undefined || wanted === this.#model?.version || wanted === this.#refused) return;
       const expected = featureSpec(seconds(migration.definition.predict.horizon));
-      this.adopt(version, await loadModel(modelsDir, migration.name, version, expected));
+      this.adopt(wanted, await loadModel(modelsDir, migration.name, wanted, expected));
     } catch (error) {
       if (!(error instanceof ForeshadowError) || error.code !== 'MODEL_REFUSED') throw error;
-      this.#refused = version;
+      if (wanted === this.#refused) return;
+      this.#refused = wanted ?? null;
       this.#ctx.log.warn({ err: error }, 'the saved model is not used; prediction rests on recent use');
       await recordEvent(this.#ctx.pool, migration.id, 'warning', { message: error.message });
     }

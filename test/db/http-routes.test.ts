@@ -233,7 +233,14 @@ describe('models', () => {
     expect(list).toContainEqual({ name: 'shop', versions: 1, latest: '0001' });
     expect((await get('/api/v1/models/shop')).json()).toMatchObject({ latest: '0001', versions: ['0001'] });
     expect((await get('/api/v1/models/shop/versions/0001')).json().manifest).toEqual(manifest);
-    for (const path of ['none', 'none/versions/0001', 'shop/versions/0002'])
+    expect((await get('/api/v1/models/shop')).json().labels).toEqual({ stable: null, canary: null });
+    await writeFile(
+      join(root, 'shop', 'labels.json'),
+      JSON.stringify({ schema: 1, labels: { stable: '0001' }, before: [] }),
+    );
+    expect((await get('/api/v1/models/shop')).json().labels).toEqual({ stable: '0001', canary: null });
+    expect((await get('/api/v1/models/shop/versions/stable')).json()).toMatchObject({ version: '0001' });
+    for (const path of ['none', 'none/versions/0001', 'shop/versions/0002', 'shop/versions/canary'])
       expect((await get(`/api/v1/models/${path}`)).json()).toMatchObject({
         status: 404,
         code: 'MODEL_UNKNOWN',

@@ -40,6 +40,7 @@ const verbs = [
   'backtest',
   'train',
   'score',
+  'models',
   'serve',
   'worker',
   'uninstall',

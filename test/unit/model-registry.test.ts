@@ -1,9 +1,12 @@
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { featureSpec } from '../../src/features/spec.ts';
+import { type FeatureSpec, featureSpec, featureSpecHash } from '../../src/features/spec.ts';
 import { loadTensorflow } from '../../src/model/backend.ts';
+import { createNetwork, disposeNetwork, standardOf } from '../../src/model/network.ts';
+import { artifactsOf } from '../../src/model/registry/artifacts.ts';
 import { listModels, listVersions, loadModel, saveModel } from '../../src/model/registry.ts';
 import { type Trained, trainModel } from '../../src/model/train.ts';
 import { movingHotSet } from './model.synthetic.ts';
@@ -28,11 +31,53 @@ const edit = async (path: string, change: (manifest: Record<string, unknown>) =>
   await writeFile(file, JSON.stringify(manifest));
 };
 
+/** Changes one bit in the middle of a file. */
+async function flip(path: string): Promise<void> {
+  const bytes = await readFile(path);
+  bytes[bytes.length >> 1]! ^= 1;
+  await writeFile(path, bytes);
+}
+
+/** Makes the hashes in the manifest those of the files, as somebody would who wants them to be believed. */
+async function rehash(path: string): Promise<void> {
+  const hashOf = async (file: string) =>
+    createHash('sha256')
+      .update(await readFile(join(path, file)))
+      .digest('hex');
+  const files = {
+    model_json_sha256: await hashOf('model.json'),
+    weights_bin_sha256: await hashOf('weights.bin'),
+  };
+  await edit(path, (manifest) => {
+    manifest.files = files;
+  });
+}
+
+/** Puts an untrained network of so many columns in the place of a version's own. */
+async function rebuild(path: string, columns: number): Promise<void> {
+  const tensorflow = await loadTensorflow();
+  const shape = {
+    columns,
+    skip: [0, 1] as const,
+    standard: standardOf(new Float32Array(0), columns),
+    hidden: [16, 8],
+    seed: 1,
+  };
+  const network = createNetwork(tensorflow, shape);
+  const { modelJson, weights } = await artifactsOf({ network });
+  disposeNetwork(network);
+  await writeFile(join(path, 'model.json'), modelJson);
+  await writeFile(join(path, 'weights.bin'), weights);
+  await rehash(path);
+}
+
 describe('model registry', () => {
   it('gives back what was saved: the same manifest and bit-identical scores, and no tensors left over', async () => {
     const { version, path, manifest } = await saveModel(root, 'orders', trained.predictor);
     expect(version).toBe('0001');
-    expect((await readdir(path)).sort()).toEqual(['manifest.json', 'model.json', 'weights.bin']);
+    expect((await readdir(path)).sort()).toEqual(['card.md', 'manifest.json', 'model.json', 'weights.bin']);
+    // open to whom the umask lets in, as the folder above it is
+    expect((await stat(path)).mode).toBe((await stat(dirname(path))).mode);
     const { tf } = await loadTensorflow();
     const before = tf.memory().numTensors;
     const loaded = await loadModel(root, 'orders');
@@ -66,27 +111,52 @@ describe('model registry', () => {
     'UPPER',
     'x'.repeat(65),
     '-',
+    '..',
+    'a\\b',
+    'a\0b',
+    'a\n',
+    'labels.json',
+    '%2e%2e',
+    'é',
   ])('refuses the name %j', async (name) => {
     await expect(saveModel(root, name, trained.predictor)).rejects.toMatchObject({ code: 'USAGE' });
     await expect(loadModel(root, name)).rejects.toMatchObject({ code: 'USAGE' });
   });
 
-  it('refuses a version that is not one', async () => {
-    await expect(loadModel(root, 'orders', '../../x')).rejects.toMatchObject({ code: 'USAGE' });
+  it.each([
+    '../../x',
+    '1',
+    '',
+    '0001/../0002',
+    '.draft-1',
+    '-001',
+    '1e30',
+    'newest',
+    '0'.repeat(10),
+  ])('refuses %j, which is no version', async (version) => {
+    await expect(loadModel(root, 'orders', version)).rejects.toMatchObject({ code: 'USAGE' });
   });
 
   it.each<[string, (path: string) => Promise<void>, RegExp]>([
     ['truncated weights', (path) => truncate(join(path, 'weights.bin'), 100), /weights\.bin is damaged/],
+    ['empty weights', (path) => truncate(join(path, 'weights.bin'), 0), /weights\.bin is damaged/],
+    ['one changed bit of the weights', (path) => flip(join(path, 'weights.bin')), /weights\.bin is damaged/],
     ['missing weights', (path) => rm(join(path, 'weights.bin')), /weights\.bin cannot be read/],
     ['an edited network', (path) => writeFile(join(path, 'model.json'), '{}'), /model\.json is damaged/],
+    ['a truncated network', (path) => truncate(join(path, 'model.json'), 200), /model\.json is damaged/],
+    ['one changed bit of the network', (path) => flip(join(path, 'model.json')), /model\.json is damaged/],
+    ['a missing network', (path) => rm(join(path, 'model.json')), /model\.json cannot be read/],
     ['a manifest that is not JSON', (path) => writeFile(join(path, 'manifest.json'), '{'), /is not JSON/],
+    ['a truncated manifest', (path) => truncate(join(path, 'manifest.json'), 300), /is not JSON/],
+    ['a missing manifest', (path) => rm(join(path, 'manifest.json')), /manifest\.json cannot be read/],
+    ['a manifest of nothing', (path) => writeFile(join(path, 'manifest.json'), 'null'), /schema undefined/],
     [
       'an unknown schema',
       (path) =>
         edit(path, (m) => {
           m.schema = 99;
         }),
-      /schema 99; this version reads 2/,
+      /schema 99; this version reads \d/,
     ],
     [
       'a manifest with a hole',
@@ -104,13 +174,62 @@ describe('model registry', () => {
         }),
       /does not match its own hash/,
     ],
-  ])('refuses %s', async (_, damage, message) => {
+    [
+      'another hash than the spec has',
+      (path) =>
+        edit(path, (m) => {
+          m.feature_spec_hash = 'a'.repeat(64);
+        }),
+      /does not match its own hash/,
+    ],
+    [
+      'features of another version of the code',
+      (path) =>
+        edit(path, (m) => {
+          const spec = m.feature_spec as FeatureSpec & { columns: string[] };
+          spec.columns.push('phase of the moon');
+          m.feature_spec_hash = featureSpecHash(spec);
+        }),
+      /was trained on other features/,
+    ],
+    [
+      'a half-life that is none of the features',
+      (path) =>
+        edit(path, (m) => {
+          (m.half_life as { index: number }).index = 99;
+        }),
+      /half-life is none of its features/,
+    ],
+    [
+      'too few weights, with a matching hash',
+      async (path) => {
+        await truncate(join(path, 'weights.bin'), 400);
+        await rehash(path);
+      },
+      /weights\.bin holds 400 bytes/,
+    ],
+    [
+      'a network of other columns, with a matching hash',
+      (path) => rebuild(path, featureSpec(15).columns.length + 1),
+      /takes \d+ columns, its features have \d+/,
+    ],
+    [
+      'a network that is not ours, with a matching hash',
+      async (path) => {
+        const file = join(path, 'model.json');
+        await writeFile(file, (await readFile(file, 'utf8')).replaceAll('correction', 'other'));
+        await rehash(path);
+      },
+      /TensorFlow\.js cannot read it/,
+    ],
+  ])('refuses %s, and keeps no tensor of it', async (_, damage, message) => {
     const { path } = await saveModel(root, 'damaged', trained.predictor);
     await damage(path);
-    await expect(loadModel(root, 'damaged')).rejects.toMatchObject({
-      code: 'MODEL_REFUSED',
-      message: expect.stringMatching(message),
-    });
+    const { tf } = await loadTensorflow();
+    const before = tf.memory().numTensors;
+    const refusal = { code: 'MODEL_REFUSED', message: expect.stringMatching(message) };
+    await expect(loadModel(root, 'damaged')).rejects.toMatchObject(refusal);
+    expect(tf.memory().numTensors).toBe(before);
   });
 
   it('refuses other features, and a model that is not there', async () => {

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
-import { listModels, listVersions } from '../../model/index.ts';
+import { listModels, listVersions, readLabels } from '../../model/index.ts';
 import type { Backend } from '../backend.ts';
-import { readManifest } from '../models.store.ts';
+import { describeVersion } from '../models.store.ts';
 import { HttpProblem } from '../problems.ts';
 import { answer, problems } from '../schemas/common.ts';
 import { ModelParams, VersionParams } from '../schemas/models.ts';
@@ -43,7 +43,8 @@ export function modelRoutes(app: FastifyInstance, { ctx }: Backend): void {
     async ({ params: { name } }) => {
       const versions = await listVersions(root, name);
       if (!versions.length) throw new HttpProblem('MODEL_UNKNOWN', `there is no model called ${name}`);
-      return { schema: 1, name, latest: versions.at(-1), versions };
+      const { stable = null, canary = null } = await readLabels(root, name);
+      return { schema: 1, name, latest: versions.at(-1), labels: { stable, canary }, versions };
     },
   );
 
@@ -52,16 +53,16 @@ export function modelRoutes(app: FastifyInstance, { ctx }: Backend): void {
     {
       schema: {
         tags,
-        summary: "One version's manifest",
+        summary: 'The manifest of one version, or of the one that carries a label',
         params: VersionParams,
         response: { 200: answer('ModelVersion', 'The manifest.'), ...problems },
       },
     },
     async ({ params: { name, version } }) => {
-      const manifest = await readManifest(root, name, version);
-      if (!manifest)
+      const found = await describeVersion(root, name, version);
+      if (!found)
         throw new HttpProblem('MODEL_UNKNOWN', `there is no version ${version} of a model called ${name}`);
-      return { schema: 1, name, version, manifest };
+      return { schema: 1, name, ...found };
     },
   );
 }

@@ -6,7 +6,10 @@ const name = Type.String({ pattern: '^[a-z0-9][a-z0-9_-]{0,63}$' });
 const version = Type.String({ pattern: '^[0-9]{4,9}$' });
 
 export const ModelParams = Type.Object({ name });
-export const VersionParams = Type.Object({ name, version });
+export const VersionParams = Type.Object({
+  name,
+  version: Type.String({ pattern: '^([0-9]{4,9}|stable|canary)$', description: 'A version, or a label.' }),
+});
 
 export const ModelList = Type.Object(
   {
@@ -23,6 +26,7 @@ export const Model = Type.Object(
     schema: Type.Literal(1),
     name,
     latest: version,
+    labels: Type.Object({ stable: nullable(version), canary: nullable(version) }, closed),
     versions: Type.Array(version, { description: 'Oldest first.' }),
   },
   { ...closed, $id: 'Model' },
