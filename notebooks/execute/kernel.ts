@@ -71,6 +71,7 @@ export class Kernel {
       env: { ...process.env, TZ: 'UTC', NO_COLOR: '1', FORCE_COLOR: '0' },
       stdio: ['ignore', 'ignore', 'inherit'],
     });
+    process.once('exit', () => child.kill('SIGKILL')); // it does not notice that nobody asks any more
     const kernel = new Kernel(child, folder, key);
     try {
       kernel.shell.connect(`tcp://127.0.0.1:${shell}`);

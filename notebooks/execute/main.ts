@@ -1,5 +1,5 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Kernel } from './kernel.ts';
@@ -13,9 +13,15 @@ const { values, positionals } = parseArgs({
   options: { check: { type: 'boolean', default: false } },
   allowPositionals: true,
 });
+// a signal ends the kernel too: see Kernel.start
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)
+  process.once(signal, () => process.exit(code));
 const names = positionals.length > 0 ? positionals : await allNotebooks();
 for (const name of names) {
-  const path = join(directory, name);
+  const path = resolve(directory, name);
   const before = await readFile(path, 'utf8');
   const began = performance.now();
   const after = await executed(name, JSON.parse(before) as Notebook);
