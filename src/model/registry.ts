@@ -144,7 +144,8 @@ function parseManifest(bytes: Buffer, label: string): StoredManifest {
 }
 
 function checkFeatures(manifest: Manifest, expected: FeatureSpec | undefined, label: string): void {
-  const wanted = featureSpecHash(expected ?? featureSpec(manifest.horizon_seconds));
+  const { grouped } = manifest.feature_spec;
+  const wanted = featureSpecHash(expected ?? featureSpec(manifest.horizon_seconds, { grouped }));
   const claimed = manifest.feature_spec_hash;
   const actual = featureSpecHash(manifest.feature_spec);
   if (claimed !== actual) throw refused(label, 'its feature spec does not match its own hash');

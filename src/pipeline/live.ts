@@ -1,10 +1,8 @@
 import type { SourceStatistics } from '../confidence/source-statistics.ts';
-import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import type { Access } from '../core/access.ts';
 import { ForeshadowError } from '../core/errors.ts';
 import type { KeyId } from '../core/key.ts';
-import { featureSpec } from '../features/spec.ts';
 import { type Migration, recordEvent } from '../migration/status.store.ts';
 import { listVersions, loadModel, type Predictor } from '../model/index.ts';
 import { Coverage, type Rival, type Selection } from '../shadow/coverage.ts';
@@ -12,6 +10,7 @@ import { storedMembers } from '../shadow/wanted.queries.ts';
 import { type Choice, rivalsNow, type Sampling } from './choice.ts';
 import { Mining } from './mining.ts';
 import { Observation } from './observation.ts';
+import { specOf } from './world.ts';
 
 /** A Map ends at 16.7 million keys, and the memory of a process before. */
 const mostKeys = 10_000_000;
@@ -83,7 +82,7 @@ export class Live {
   async #follow(migration: Migration): Promise<Observation> {
     // Keys are never forgotten one by one; what has grown beyond this is built anew, from what the store still holds.
     if ((this.#observation?.engine.size ?? 0) > mostKeys) this.#observation = null;
-    this.#observation ??= new Observation(this.#ctx, migration);
+    this.#observation ??= await Observation.open(this.#ctx, migration);
     const observation = this.#observation;
     const accesses = await observation.poll(migration);
     this.onObserved?.(accesses);
@@ -159,8 +158,7 @@ export class Live {
     const version = named ?? (await listVersions(modelsDir, migration.name)).at(-1);
     if (version === undefined || version === this.#model?.version || version === this.#refused) return;
     try {
-      const expected = featureSpec(seconds(migration.definition.predict.horizon));
-      this.adopt(version, await loadModel(modelsDir, migration.name, version, expected));
+      this.adopt(version, await loadModel(modelsDir, migration.name, version, specOf(migration)));
     } catch (error) {
       if (!(error instanceof ForeshadowError) || error.code !== 'MODEL_REFUSED') throw error;
       this.#refused = version;
