@@ -58,12 +58,14 @@ export async function learn(ctx: Context, migration: Migration): Promise<Learnt 
   return { version: saved.version, predictor };
 }
 
-/** Whether the last attempt to train is old enough for another one. */
+/** Whether the last attempt to train is old enough for another one: after a drift, one horizon old. */
 export function trainingIsDue(migration: Migration, now: number): boolean {
   const tried = migration.train_tried_at as Date | null;
   const known = versionOf(migration) !== undefined;
   const usual = retrainHorizons * seconds(migration.definition.predict.horizon);
-  const every = known ? usual : Math.min(usual, firstTryEvery);
+  const { drift } = (migration.model ?? {}) as { drift?: unknown };
+  const soonest = drift === undefined ? usual : seconds(migration.definition.predict.horizon);
+  const every = known ? soonest : Math.min(usual, firstTryEvery);
   return tried === null || now - tried.getTime() / 1000 >= every;
 }
 

@@ -10,6 +10,7 @@ import { storedMembers } from '../shadow/wanted.queries.ts';
 import { type Choice, rivalsNow, type Sampling } from './choice.ts';
 import { Mining } from './mining.ts';
 import { Observation } from './observation.ts';
+import { Trials } from './trials.ts';
 import { specOf } from './world.ts';
 
 /** A Map ends at 16.7 million keys, and the memory of a process before. */
@@ -24,6 +25,7 @@ export class Live {
   coverage: Coverage | null = null;
   source: SourceStatistics | null = null;
   choice: Choice | null = null;
+  readonly trials = new Trials();
   /** told of accesses as they are taken in */
   onObserved: ((accesses: readonly Access[]) => void) | null = null;
   readonly #ctx: Context;
@@ -86,6 +88,8 @@ export class Live {
     const observation = this.#observation;
     const accesses = await observation.poll(migration);
     this.onObserved?.(accesses);
+    // once reads are cut over there is no other choice to come
+    if (migration.status !== 'IN_PROGRESS') this.trials.observe(accesses);
     await this.#followModel(migration);
     const { coverage } = this;
     if (!coverage) return observation;
@@ -130,6 +134,7 @@ export class Live {
     const own = this.choice?.chosenAt === chosenAt ? this.choice : null;
     const at = own?.at ?? this.#ctx.clock.now();
     const rivals = (own?.rivals ?? rivalsNow(this.#observation, migration, at))(Math.max(1, members.size));
+    this.trials.begin(own, migration, rivals);
     this.coverage = new Coverage(
       at,
       members.size,
