@@ -131,6 +131,15 @@ export async function countAccesses(pool: Pool, migrationId: number): Promise<nu
   return rows[0]?.n ?? 0;
 }
 
+/** Time of the earliest stored access, seconds since the epoch; null without any. */
+export async function firstAccessAt(pool: Pool, migrationId: number): Promise<number | null> {
+  const { rows } = await pool.query<{ at: number | null }>(
+    'select min(first_at) as at from foreshadow.access_batch where migration_id = $1',
+    [migrationId],
+  );
+  return rows[0]?.at ?? null;
+}
+
 /** Forgets the oldest batches beyond the latest `keep` accesses. */
 export async function forgetAccesses(pool: Pool, migrationId: number, keep: number): Promise<void> {
   await pool.query(

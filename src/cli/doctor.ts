@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
-import { readMigrationFile } from '../config/migration-file.ts';
+import { type MigrationFile, readMigrationFile } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import { schemaVersion } from '../db/migrate.ts';
 import { type Check, firstRefusal, ok, warn } from '../migration/preflight/checks.ts';
 import { preflight } from '../migration/preflight/preflight.ts';
+import { announcedBy } from '../pipeline/world.ts';
 import { backendCheck } from './backend-check.ts';
 import { type CommonFlags, parseNumber, print, say, table, withContext } from './output.ts';
 
@@ -23,8 +24,10 @@ export function doctorCommand(program: Command): Command {
         await withContext(command, async (ctx) => {
           const checks = await environment(ctx);
           const options = flags.diskFree === undefined ? {} : { diskFree: flags.diskFree };
-          const result = path ? await preflight(ctx.pool, await readMigrationFile(path), options) : null;
+          const file = path ? await readMigrationFile(path) : null;
+          const result = file ? await preflight(ctx.pool, file, options) : null;
           checks.push(...(result?.checks ?? []));
+          if (file) checks.push(...(await announcedChecks(file.predict, ctx.clock.now())));
           const error = firstRefusal(checks);
           if (flags.json) print({ schema: 1, ok: !error, checks });
           else
@@ -41,6 +44,37 @@ export function doctorCommand(program: Command): Command {
         });
       },
     );
+}
+
+/** What prediction will know in advance, as it would read it now. */
+async function announcedChecks(predict: MigrationFile['predict'], now: number): Promise<Check[]> {
+  if (predict.calendar === undefined && predict.holidays === undefined) return [];
+  const { events, problems } = await announcedBy(predict, now, now);
+  const checks = problems.map((problem) =>
+    warn(
+      'announced events',
+      `prediction would go on without: ${problem}`,
+      'Mend the file, or its path as seen from the process that predicts.',
+    ),
+  );
+  const next = events.find(({ start }) => start > now);
+  const named = events.filter(({ group }) => group !== null).length;
+  if (problems.length === 0 || events.length > 0) {
+    const count = `${events.length} ${events.length === 1 ? 'event is' : 'events are'} known`;
+    const when = next
+      ? `; the next begins ${new Date(next.start * 1000).toISOString()}${next.kind && ` (${next.kind})`}`
+      : '; none is to come';
+    checks.push(ok('announced events', count + when));
+  }
+  if (named > 0 && predict.group === undefined)
+    checks.push(
+      warn(
+        'announced events',
+        `${named} events name a group, and without predict.group no row has one`,
+        'Name the column in predict.group.',
+      ),
+    );
+  return checks;
 }
 
 async function environment(ctx: Context): Promise<Check[]> {

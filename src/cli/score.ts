@@ -1,13 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { seconds } from '../config/migration-file.ts';
 import { ForeshadowError } from '../core/errors.ts';
 import { requireSchema } from '../db/migrate.ts';
-import { featureSpec } from '../features/spec.ts';
 import { getMigration } from '../migration/status.store.ts';
 import { loadModel, resolveVersion } from '../model/index.ts';
 import { Live } from '../pipeline/live.ts';
 import { scoreKeys } from '../pipeline/scoring.ts';
+import { specOf } from '../pipeline/world.ts';
 import { type CommonFlags, print, say, table, withContext } from './output.ts';
 
 export function scoreCommand(program: Command): Command {
@@ -26,10 +25,12 @@ export function scoreCommand(program: Command): Command {
         await withContext(command, async (ctx) => {
           await requireSchema(ctx.pool);
           const migration = await getMigration(ctx.pool, name);
-          const spec = featureSpec(seconds(migration.definition.predict.horizon));
           const { modelsDir } = ctx.config;
           const version = await resolveVersion(modelsDir, name, flags.modelVersion);
-          const live = new Live(ctx, { version, predictor: await loadModel(modelsDir, name, version, spec) });
+          const live = new Live(ctx, {
+            version,
+            predictor: await loadModel(modelsDir, name, version, specOf(migration)),
+          });
           try {
             const observation = await live.catchUp(migration);
             const asOf = ctx.clock.now();

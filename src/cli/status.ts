@@ -75,7 +75,15 @@ export function statusText(s: StatusDocument): string {
       `${percent(c.hit_share)} of ${c.reads} (random ${percent(c.random)}, LFU ${percent(c.lfu)}, LRU ${percent(c.lru)}, EWMA ${percent(c.ewma)}, best possible ${percent(c.oracle)})`,
     ]);
   }
-  if (s.model) lines.push(['model', `${s.model.predictor}: ${s.model.reason ?? ''}`]);
+  if (s.model) {
+    const { drift, announced_problems: problems = [] } = s.model as {
+      readonly drift?: { readonly message: string };
+      readonly announced_problems?: readonly string[];
+    };
+    lines.push(['model', `${s.model.predictor}: ${s.model.reason ?? ''}`]);
+    if (drift) lines.push(['', `${drift.message}; training is due`]);
+    for (const problem of problems) lines.push(['', `without announced events: ${problem}`]);
+  }
   lines.push(['rows', `${s.rows.migrated} of ${s.rows.total} passed by the copy`]);
   if (s.lag)
     lines.push([

@@ -1,16 +1,28 @@
 import type { Command } from 'commander';
+import { prefixGroup } from '../backtest/options.ts';
+import { type CalendarEvent, readCalendarFile } from '../calendar/index.ts';
 import { seconds } from '../config/migration-file.ts';
+import type { Access } from '../core/access.ts';
 import { systemClock } from '../core/clock.ts';
 import { ForeshadowError } from '../core/errors.ts';
 import { requireSchema } from '../db/migrate.ts';
 import { getMigration } from '../migration/status.store.ts';
-import { type Manifest, readEventsFile, saveModel, type Trained, trainModel } from '../model/index.ts';
+import {
+  type Manifest,
+  readEventsFile,
+  saveModel,
+  type Trained,
+  trainModel,
+  type World,
+} from '../model/index.ts';
 import { Live } from '../pipeline/live.ts';
 import { observedSoFar } from '../pipeline/observation.ts';
-import { type CommonFlags, configOf, parseNumber, print, say, table, withContext } from './output.ts';
+import { worldOf } from '../pipeline/world.ts';
+import { type CommonFlags, configOf, parseNumber, print, remark, say, table, withContext } from './output.ts';
 
 interface TrainFlags extends CommonFlags {
   readonly events?: string;
+  readonly calendar?: string;
   readonly out?: string;
   readonly name?: string;
   readonly horizon?: string;
@@ -22,7 +34,11 @@ export function trainCommand(program: Command): Command {
   return program
     .command('train [name]')
     .description('train a model from the query log of a migration, or offline from a file of events')
-    .option('--events <file>', 'CSV or CSV.gz with ts_seconds,key,op (R or W)')
+    .option('--events <file>', 'CSV or CSV.gz with ts_seconds,key,op (R or W); key may be group:rest')
+    .option(
+      '--calendar <file>',
+      'with --events: CSV start,end,group[,kind][,weight] of announced events, in the events’ time',
+    )
     .option('--out <dir>', 'registry to save into (the model folder)')
     .option('--name <name>', 'name of the model; the migration, or "events"')
     .option(
@@ -34,6 +50,11 @@ export function trainCommand(program: Command): Command {
     .action(async (migration: string | undefined, flags: TrainFlags, command: Command) => {
       if (Boolean(migration) === Boolean(flags.events))
         throw new ForeshadowError('USAGE', 'name a migration, or give --events FILE');
+      if (flags.calendar && !flags.events)
+        throw new ForeshadowError(
+          'USAGE',
+          '--calendar goes with --events; a migration has its own in predict.calendar',
+        );
       const trained = flags.events
         ? await fromEvents(flags.events, flags)
         : await fromLog(migration as string, flags, command);
@@ -46,7 +67,15 @@ export function trainCommand(program: Command): Command {
     });
 }
 
+/** Groups where keys have them, as in `backtest`. */
+function prefixWorld(accesses: readonly Access[], events: readonly CalendarEvent[]): World {
+  if (accesses.some(({ key }) => prefixGroup(key) !== null)) return { groupOf: prefixGroup, events };
+  if (events.length > 0) remark('foreshadow: the calendar has no effect: no key has a group before a colon');
+  return {};
+}
+
 async function fromEvents(path: string, flags: TrainFlags): Promise<Trained> {
+  const announced = flags.calendar ? await readCalendarFile(flags.calendar) : [];
   const accesses = await readEventsFile(path);
   const first = accesses[0]?.at;
   const last = accesses.at(-1)?.at;
@@ -54,6 +83,7 @@ async function fromEvents(path: string, flags: TrainFlags): Promise<Trained> {
     throw new ForeshadowError('USAGE', `${path} holds too few events to learn from`);
   return trainModel({
     accesses,
+    world: prefixWorld(accesses, announced),
     now: last + 1e-6,
     horizonSeconds: flags.horizon ? seconds(flags.horizon) : (last - first) / 10,
     budget: flags.budget,
@@ -73,8 +103,11 @@ async function fromLog(name: string, flags: TrainFlags, command: Command): Promi
         'LOG_UNREADABLE',
         `nothing in the query log of ${name} could be resolved to rows of ${migration.definition.source}`,
       );
+    const { world, announced } = await worldOf(ctx, migration, accesses);
+    for (const problem of announced.problems) remark(`foreshadow: training goes on without it: ${problem}`);
     return trainModel({
       accesses,
+      world,
       now: ctx.clock.now(),
       horizonSeconds: seconds(flags.horizon ?? migration.definition.predict.horizon),
       budget: flags.budget,

@@ -230,6 +230,26 @@ export async function recordOnce(db: Pool, id: number, kind: string, message: st
   );
 }
 
+/**
+ * Writes beside the model in use that it has drifted, unless that is known already or another model has come.
+ * @param trainedAt of the model that drifted, as in the status
+ * @returns whether it was news
+ */
+export async function noteModelDrift(
+  db: Pool,
+  id: number,
+  trainedAt: string,
+  drift: Record<string, unknown>,
+): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `update foreshadow.migration_status
+        set model = model || jsonb_build_object('drift', $3::jsonb), updated_at = clock_timestamp()
+      where id = $1 and model->>'trained_at' = $2 and model->'drift' is null`,
+    [id, trainedAt, JSON.stringify(drift)],
+  );
+  return rowCount === 1;
+}
+
 /** One lock that we took on the application's tables: how long we waited, how long others could have waited for us. */
 export interface LockRecord {
   readonly kind: 'capture' | 'cutover-writers' | 'cutover-readers' | 'abort';

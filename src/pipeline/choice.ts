@@ -4,7 +4,7 @@ import { hashUnit } from '../core/rng.ts';
 import type { FeatureEngine } from '../features/engine.ts';
 import type { Migration } from '../migration/status.store.ts';
 import { updateStatus } from '../migration/status.store.ts';
-import { chooseTop, type Predictor, recentUse } from '../model/index.ts';
+import { chooseTop, type Manifest, type Predictor, recentUse } from '../model/index.ts';
 import { chooseCertainSet } from '../sampler/certain-set.ts';
 import { certifiable, leastRandom } from '../sampler/certifiable.ts';
 import { priorities } from '../sampler/priority.ts';
@@ -64,6 +64,8 @@ export interface Choice {
   /** when the signals were taken, seconds since the epoch */
   readonly at: number;
   readonly signals: Signals;
+  /** of the model that scored; null without one */
+  readonly manifest: Manifest | null;
   /** the baselines' choices at that time, for a budget in rows */
   readonly rivals: (budget: number) => Map<Rival, Selection>;
 }
@@ -128,7 +130,8 @@ export async function chooseShadow(
   await updateStatus(ctx.pool, migration.id, {
     sampling: { pi0, filled, chosen_at: at, notes } satisfies Sampling,
   });
-  return { chosenAt: at, at, signals, rivals: rivalsNow(observation, migration, at) };
+  const manifest = predictor?.manifest ?? null;
+  return { chosenAt: at, at, signals, manifest, rivals: rivalsNow(observation, migration, at) };
 }
 
 /** How things stand now, with nothing chosen: for the order of the copy. */
@@ -140,7 +143,8 @@ export async function lookNow(
 ): Promise<Choice> {
   const at = ctx.clock.now();
   const signals = await signalsNow(observation, predictor, at, migration.definition.predict.changeWeight);
-  return { chosenAt: null, at, signals, rivals: rivalsNow(observation, migration, at) };
+  const manifest = predictor?.manifest ?? null;
+  return { chosenAt: null, at, signals, manifest, rivals: rivalsNow(observation, migration, at) };
 }
 
 /**

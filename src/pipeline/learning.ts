@@ -5,6 +5,7 @@ import { type Migration, recordEvent, updateStatus } from '../migration/status.s
 import { type Predictor, saveModel, trainModel } from '../model/index.ts';
 import { keptAccesses } from './mining.ts';
 import { observedSoFar } from './observation.ts';
+import { type Announced, announcedTo, worldOf } from './world.ts';
 
 /** Below this many accesses there is nothing to learn; prediction rests on recent use until then. */
 export const fewestAccesses = 1000;
@@ -27,14 +28,20 @@ export async function learn(ctx: Context, migration: Migration): Promise<Learnt 
   const accesses = await observedSoFar(ctx, migration);
   if (accesses.length < fewestAccesses) {
     const reason = `${accesses.length} accesses seen, ${fewestAccesses} needed to train; the shadow follows recent use and changes`;
-    if (!migration.model)
-      await updateStatus(ctx.pool, migration.id, { model: { predictor: 'recent use', reason } });
+    if (!versionOf(migration)) {
+      const announced = describeAnnounced(await announcedTo(ctx, migration));
+      await updateStatus(ctx.pool, migration.id, {
+        model: { predictor: 'recent use', reason, ...announced },
+      });
+    }
     return null;
   }
+  const { world, announced } = await worldOf(ctx, migration, accesses);
   const { predictor, manifest } = await trainModel({
     accesses,
     now: ctx.clock.now(),
     horizonSeconds: seconds(predict.horizon),
+    world,
     budget: shadow.fraction,
     tableRows: Math.max(1, Number(migration.rows_total)),
     seed: shadow.seed,
@@ -42,19 +49,32 @@ export async function learn(ctx: Context, migration: Migration): Promise<Learnt 
     clock: ctx.clock,
   });
   const saved = await saveModel(ctx.config.modelsDir, migration.name, predictor);
-  const model = describeModel(migration.name, saved.version, predictor);
+  const model = {
+    ...describeModel(migration.name, saved.version, predictor),
+    ...describeAnnounced(announced),
+  };
   await updateStatus(ctx.pool, migration.id, { model });
   await recordEvent(ctx.pool, migration.id, 'model', { ...model, metrics: manifest.metrics });
   return { version: saved.version, predictor };
 }
 
-/** Whether the last attempt to train is old enough for another one. */
+/** Whether the last attempt to train is old enough for another one: after a drift, one horizon old. */
 export function trainingIsDue(migration: Migration, now: number): boolean {
   const tried = migration.train_tried_at as Date | null;
-  const known = (migration.model as { version?: string } | null)?.version !== undefined;
+  const known = versionOf(migration) !== undefined;
   const usual = retrainHorizons * seconds(migration.definition.predict.horizon);
-  const every = known ? usual : Math.min(usual, firstTryEvery);
+  const { drift } = (migration.model ?? {}) as { drift?: unknown };
+  const soonest = drift === undefined ? usual : seconds(migration.definition.predict.horizon);
+  const every = known ? soonest : Math.min(usual, firstTryEvery);
   return tried === null || now - tried.getTime() / 1000 >= every;
+}
+
+const versionOf = (migration: Migration) => (migration.model as { version?: string } | null)?.version;
+
+/** In the status beside the model: how many events it knows of, and why not more. */
+function describeAnnounced({ events, problems }: Announced): Record<string, unknown> {
+  if (events.length === 0 && problems.length === 0) return {};
+  return { announced_events: events.length, announced_problems: problems };
 }
 
 function describeModel(name: string, version: string, { manifest }: Predictor): Record<string, unknown> {

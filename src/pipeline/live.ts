@@ -1,10 +1,8 @@
 import type { SourceStatistics } from '../confidence/source-statistics.ts';
-import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import type { Access } from '../core/access.ts';
 import { ForeshadowError } from '../core/errors.ts';
 import type { KeyId } from '../core/key.ts';
-import { featureSpec } from '../features/spec.ts';
 import { type Migration, recordEvent } from '../migration/status.store.ts';
 import { loadModel, type Predictor, readLabels, resolveVersion } from '../model/index.ts';
 import { Coverage, type Rival, type Selection } from '../shadow/coverage.ts';
@@ -12,6 +10,8 @@ import { storedMembers } from '../shadow/wanted.queries.ts';
 import { type Choice, rivalsNow, type Sampling } from './choice.ts';
 import { Mining } from './mining.ts';
 import { Observation } from './observation.ts';
+import { Trials } from './trials.ts';
+import { specOf } from './world.ts';
 
 /** A Map ends at 16.7 million keys, and the memory of a process before. */
 const mostKeys = 10_000_000;
@@ -25,6 +25,7 @@ export class Live {
   coverage: Coverage | null = null;
   source: SourceStatistics | null = null;
   choice: Choice | null = null;
+  readonly trials = new Trials();
   /** told of accesses as they are taken in */
   onObserved: ((accesses: readonly Access[]) => void) | null = null;
   readonly #ctx: Context;
@@ -85,10 +86,12 @@ export class Live {
   async #follow(migration: Migration): Promise<Observation> {
     // Keys are never forgotten one by one; what has grown beyond this is built anew, from what the store still holds.
     if ((this.#observation?.engine.size ?? 0) > mostKeys) this.#observation = null;
-    this.#observation ??= new Observation(this.#ctx, migration);
+    this.#observation ??= await Observation.open(this.#ctx, migration);
     const observation = this.#observation;
     const accesses = await observation.poll(migration);
     this.onObserved?.(accesses);
+    // once reads are cut over there is no other choice to come
+    if (migration.status !== 'IN_PROGRESS') this.trials.observe(accesses);
     await this.#followModel(migration);
     const { coverage } = this;
     if (!coverage) return observation;
@@ -137,6 +140,7 @@ export class Live {
     const own = this.choice?.chosenAt === chosenAt ? this.choice : null;
     const at = own?.at ?? this.#ctx.clock.now();
     const rivals = (own?.rivals ?? rivalsNow(this.#observation, migration, at))(Math.max(1, members.size));
+    this.trials.begin(own, migration, rivals);
     this.coverage = new Coverage(
       at,
       members.size,
@@ -169,8 +173,7 @@ export class Live {
       if (wanted === undefined && this.#model) return;
       wanted ??= await resolveVersion(modelsDir, migration.name);
       if (wanted === undefined || wanted === this.#model?.version || wanted === this.#refused) return;
-      const expected = featureSpec(seconds(migration.definition.predict.horizon));
-      this.adopt(wanted, await loadModel(modelsDir, migration.name, wanted, expected));
+      this.adopt(wanted, await loadModel(modelsDir, migration.name, wanted, specOf(migration)));
     } catch (error) {
       if (!(error instanceof ForeshadowError) || error.code !== 'MODEL_REFUSED') throw error;
       if (wanted === this.#refused) return;

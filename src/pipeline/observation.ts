@@ -1,13 +1,12 @@
 import { batchesAfter } from '../access/store.queries.ts';
-import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import type { Access } from '../core/access.ts';
 import type { KeyId } from '../core/key.ts';
 import { codeOf, sqlstate } from '../db/sqlstate.ts';
 import { FeatureEngine } from '../features/engine.ts';
-import { featureSpec } from '../features/spec.ts';
 import type { Migration } from '../migration/status.store.ts';
 import { type ChangeEvent, changesSince } from '../shadow/wanted.queries.ts';
+import { type Announced, announcedTo, groupsOf, specOf } from './world.ts';
 
 /** Lanes append captured changes late and in no order, so each look begins this many seconds before the last. */
 const overlapSeconds = 10;
@@ -29,10 +28,20 @@ export class Observation {
   #seq = 0;
   #seenChanges = new Map<string, number>();
   #changesFrom = 0;
+  /** of the keys that are being taken in: the engine asks for each once, at first sight */
+  #groups: ReadonlyMap<KeyId, string> = new Map();
 
-  constructor(ctx: Context, migration: Migration) {
+  private constructor(ctx: Context, migration: Migration, { events }: Announced) {
     this.#ctx = ctx;
-    this.engine = new FeatureEngine(featureSpec(seconds(migration.definition.predict.horizon)));
+    this.engine = new FeatureEngine(specOf(migration), {
+      groupOf: (key) => this.#groups.get(key) ?? null,
+      events,
+    });
+  }
+
+  /** Reads the announced events; a calendar that is changed later counts from the next opening on. */
+  static async open(ctx: Context, migration: Migration): Promise<Observation> {
+    return new Observation(ctx, migration, await announcedTo(ctx, migration));
   }
 
   /** Takes in what has happened since the last call. @returns the new accesses, in time order */
@@ -40,6 +49,10 @@ export class Observation {
     const added: Access[] = [];
     for (;;) {
       const batches = await batchesAfter(this.#ctx.pool, migration.id, this.#seq, batchesAtOnce);
+      await this.#lookUp(
+        migration,
+        batches.flatMap(({ accesses }) => accesses.map(({ key }) => key)),
+      );
       for (const { seq, accesses } of batches) {
         this.#take(accesses);
         for (const access of accesses) added.push(access);
@@ -47,9 +60,16 @@ export class Observation {
       }
       if (batches.length < batchesAtOnce) break;
     }
+    this.#groups = new Map();
     if (migration.physical && migration.write_to === 'source')
       for (const access of await this.#followChanges(migration)) added.push(access);
     return added.sort((a, b) => a.at - b.at);
+  }
+
+  /** Before anything is taken in, so that a query that fails loses nothing. */
+  async #lookUp(migration: Migration, keys: readonly KeyId[]): Promise<void> {
+    const unknown = new Set(keys.filter((key) => this.engine.slotOf(key) === undefined));
+    this.#groups = await groupsOf(this.#ctx, migration, unknown);
   }
 
   #take(accesses: readonly Access[]): void {
@@ -62,6 +82,10 @@ export class Observation {
   /** Without a log, captured changes are all the evidence; with one, they add the rows whose keys the server made. */
   async #followChanges(migration: Migration): Promise<Access[]> {
     const events = await capturedSince(this.#ctx, migration, this.#changesFrom);
+    await this.#lookUp(
+      migration,
+      events.map(({ id }) => id),
+    );
     const added: Access[] = [];
     for (const event of events) {
       const name = `${event.op}${event.at}${event.id}`;
@@ -72,6 +96,7 @@ export class Observation {
       if (countsAsAccess(migration, event, known)) added.push({ key: event.id, op: 'W', at: event.at });
     }
     this.#take(added);
+    this.#groups = new Map();
     const last = events.at(-1)?.at;
     if (last !== undefined) {
       this.#changesFrom = events.length === changesAtOnce ? last : last - overlapSeconds;

@@ -23,6 +23,7 @@ import { choiceIsDue, chooseShadow, fillRandom, heatRanges, lookNow, type Sampli
 import { learn, trainingIsDue } from './learning.ts';
 import { coverageColumn, evaluationIsDue, lagNow, measure } from './measurement.ts';
 import type { Run, Task } from './run.ts';
+import { noteDrift } from './trials.ts';
 
 /** How long readers of the overlay have to hear of the route back to the source, in seconds. */
 const abortGrace = 2;
@@ -98,6 +99,7 @@ export async function resample(run: Run): Promise<void> {
   const { ctx, live } = run;
   run.emit({ type: 'step', step: 'choosing the shadow', at: run.at });
   const observation = await live.follow(run.migration);
+  await noteDrift(ctx, run.migration, live.trials);
   live.choice = await live.withPredictor((predictor) =>
     chooseShadow(ctx, run.migration, observation, predictor),
   );

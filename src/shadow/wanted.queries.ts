@@ -1,10 +1,9 @@
 import type { ClientBase, Pool } from 'pg';
 import { failpoint } from '../core/failpoint.ts';
-import { type Key, type KeyId, keyFromId, keyId } from '../core/key.ts';
+import { type KeyId, keyId } from '../core/key.ts';
 import type { TablePlan } from '../core/plan.ts';
 import type { Stratum } from '../core/states.ts';
-import { ident } from '../db/ident.ts';
-import { codeOf } from '../db/sqlstate.ts';
+import { inKeyBatches, keysAsRows, sourceHasKeyOf } from '../db/key-batches.ts';
 import {
   type KeyBounds,
   mappedKeyOf,
@@ -15,57 +14,11 @@ import {
   withinBounds,
 } from '../sync/fragments.ts';
 
-/** Keys sent to the server at once: a few milliseconds of row locks on the membership table. */
-const batchSize = 2000;
-
 const keyTexts = (plan: TablePlan, alias: string) =>
   `array[${plan.sourceKey.map((_, i) => `${alias}.k${i + 1}::text`).join(', ')}]`;
 
-/** `unnest($n…) as d(k1, k2 …, extra)` cast to the key's types, with its parameters. */
-function keysAsRows(
-  plan: TablePlan,
-  keys: readonly Key[],
-  first: number,
-): { sql: string; values: string[][] } {
-  const arrays = plan.sourceKey.map((_, i) => keys.map((key) => key[i] as string));
-  const casts = plan.sourceKey.map((column, i) => `r.c${i + 1}::${column.type} as k${i + 1}`);
-  const sql = `(select ${casts.join(', ')}, r.n from unnest(${arrays.map((_, i) => `$${first + i}::text[]`).join(', ')})
-                  with ordinality as r(${arrays.map((_, i) => `c${i + 1}`).join(', ')}, n))`;
-  return { sql, values: arrays };
-}
-
 const sameKey = (plan: TablePlan, a: string, b: string) =>
   plan.sourceKey.map((_, i) => `${a}.k${i + 1} = ${b}.k${i + 1}`).join(' and ');
-const ofSource = (plan: TablePlan, alias: string) =>
-  plan.sourceKey.map((c, i) => `s.${ident(c.name)} = ${alias}.k${i + 1}`).join(' and ');
-
-/**
- * Runs `body` over keys in batches. A key that a log claims but that the key's type cannot hold (a literal out of
- * range) fails its batch; the batch is halved until the culprit stands alone and is left out.
- * @returns keys left out
- */
-async function inBatches(
-  keys: readonly KeyId[],
-  plan: TablePlan,
-  body: (keys: Key[], ids: readonly KeyId[]) => Promise<void>,
-): Promise<KeyId[]> {
-  const out: KeyId[] = [];
-  const todo: (readonly KeyId[])[] = [];
-  for (let i = 0; i < keys.length; i += batchSize) todo.push(keys.slice(i, i + batchSize));
-  for (let ids = todo.pop(); ids; ids = todo.pop()) {
-    try {
-      await body(
-        ids.map((id) => keyFromId(id, plan.sourceKey.length)),
-        ids,
-      );
-    } catch (error) {
-      if (!codeOf(error)?.startsWith('22')) throw error;
-      if (ids.length === 1) out.push(ids[0] as KeyId);
-      else todo.push(ids.slice(0, ids.length >> 1), ids.slice(ids.length >> 1));
-    }
-  }
-  return out;
-}
 
 /**
  * Wants rows in the certain set. Rows that S does not have are passed over; a row that was to leave stays. Several texts
@@ -77,14 +30,14 @@ export async function wantCertain(
   certain: ReadonlyMap<KeyId, { readonly stratum: Stratum }>,
 ): Promise<void> {
   const { member, source } = plan.names;
-  await inBatches([...certain.keys()], plan, async (keys, ids) => {
+  await inKeyBatches([...certain.keys()], plan, async (keys, ids) => {
     const rows = keysAsRows(plan, keys, 2);
     const k = plan.sourceKey.map((_, i) => `d.k${i + 1}`).join(', ');
     await pool.query(
       `insert into ${member} as old (${ourKeyColumns(plan)}, stratum, probability, u, state, since)
        select distinct on (${mappedKeyValues(plan)}) ${k}, ${mappedKeyValues(plan)}, ($1::text[])[d.n], 1,
               ${permanentRandom(plan, k)}, 'wanted', clock_timestamp()
-         from ${rows.sql} d join ${source} s on ${ofSource(plan, 'd')}
+         from ${rows.sql} d join ${source} s on ${sourceHasKeyOf(plan, 'd')}
         order by ${mappedKeyValues(plan)}, d.n
        on conflict (${mappedKeyOf(plan, 'd').replaceAll('d.', '')}) do update
          set stratum = excluded.stratum, probability = 1, state = case old.state when 'leaving' then 'present' else old.state end
@@ -102,7 +55,7 @@ export async function judgeByChance(
   pi0: number,
 ): Promise<void> {
   const { member } = plan.names;
-  await inBatches(leaving, plan, async (keys) => {
+  await inKeyBatches(leaving, plan, async (keys) => {
     const rows = keysAsRows(plan, keys, 2);
     await pool.query(
       `with d as (select * from ${rows.sql} r),
@@ -204,7 +157,7 @@ export async function membersAmong(
   ids: readonly KeyId[],
 ): Promise<Map<KeyId, Stratum>> {
   const found = new Map<KeyId, Stratum>();
-  await inBatches(ids, plan, async (keys, asked) => {
+  await inKeyBatches(ids, plan, async (keys, asked) => {
     const rows = keysAsRows(plan, keys, 1);
     const members = await pool.query<{ n: number; stratum: Stratum }>(
       `select d.n::int as n, m.stratum from ${rows.sql} d join ${plan.names.member} m on ${sameKey(plan, 'm', 'd')}
@@ -289,7 +242,7 @@ export async function setRangeHeat(
   const low = plan.sourceKey.map((_, i) => `r.lo_k${i + 1}`).join(', ');
   const high = plan.sourceKey.map((_, i) => `r.hi_k${i + 1}`).join(', ');
   const k = plan.sourceKey.map((_, i) => `d.k${i + 1}`).join(', ');
-  await inBatches(keys, plan, async (batch, ids) => {
+  await inKeyBatches(keys, plan, async (batch, ids) => {
     const rows = keysAsRows(plan, batch, 2);
     await pool.query(
       `update ${range} t set heat = t.heat + h.heat from (

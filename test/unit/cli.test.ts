@@ -92,6 +92,7 @@ const usage: [title: string, args: string[], says: RegExp][] = [
     ['train', 'm', '--events', 'e.csv'],
     /name a migration, or give --events FILE/,
   ],
+  ['a calendar for a migration', ['train', 'm', '--calendar', 'c.csv'], /--calendar goes with --events/],
   ['a migration file that is not there', ['run', '/nowhere.json'], /cannot read \/nowhere\.json/],
   [
     'a list of keys that is not there',

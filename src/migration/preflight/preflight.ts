@@ -152,9 +152,10 @@ async function examine(
       };
     }
   }
-  for (const name of ['group', 'calendar', 'holidays'] as const) {
-    if (file.predict[name] !== undefined)
-      checks.push(warn('predict', `predict.${name} is not used by this version`));
+  const { group } = file.predict;
+  if (group !== undefined && !source.columns.some(({ name }) => name === group)) {
+    const message = `predict.group names "${group}", which is no column of ${file.source}`;
+    checks.push(refuse('predict', new ForeshadowError('BAD_MIGRATION_FILE', message)));
   }
   for (const [name, column] of Object.entries(file.signals)) {
     const known = source.columns.find((candidate) => candidate.name === column);

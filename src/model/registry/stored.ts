@@ -82,7 +82,8 @@ function parseManifest(bytes: Buffer, title: string): StoredManifest {
 }
 
 function checkFeatures(manifest: Manifest, expected: FeatureSpec | undefined, title: string): void {
-  const wanted = featureSpecHash(expected ?? featureSpec(manifest.horizon_seconds));
+  const { grouped } = manifest.feature_spec;
+  const wanted = featureSpecHash(expected ?? featureSpec(manifest.horizon_seconds, { grouped }));
   const claimed = manifest.feature_spec_hash;
   if (claimed !== featureSpecHash(manifest.feature_spec))
     throw refused(title, 'its feature spec does not match its own hash');

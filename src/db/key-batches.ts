@@ -1,0 +1,52 @@
+import { type Key, type KeyId, keyFromId } from '../core/key.ts';
+import type { TablePlan } from '../core/plan.ts';
+import { ident } from './ident.ts';
+import { codeOf } from './sqlstate.ts';
+
+/** Keys sent to the server at once: a few milliseconds of row locks on the membership table. */
+const batchSize = 2000;
+
+/** `unnest($n…) as d(k1, k2 …, n)` cast to the key's types, with its parameters; n counts from 1. */
+export function keysAsRows(
+  plan: TablePlan,
+  keys: readonly Key[],
+  first: number,
+): { sql: string; values: string[][] } {
+  const arrays = plan.sourceKey.map((_, i) => keys.map((key) => key[i] as string));
+  const casts = plan.sourceKey.map((column, i) => `r.c${i + 1}::${column.type} as k${i + 1}`);
+  const sql = `(select ${casts.join(', ')}, r.n from unnest(${arrays.map((_, i) => `$${first + i}::text[]`).join(', ')})
+                  with ordinality as r(${arrays.map((_, i) => `c${i + 1}`).join(', ')}, n))`;
+  return { sql, values: arrays };
+}
+
+/** Source row s has the key of a row of {@link keysAsRows}. */
+export const sourceHasKeyOf = (plan: TablePlan, alias: string) =>
+  plan.sourceKey.map((c, i) => `s.${ident(c.name)} = ${alias}.k${i + 1}`).join(' and ');
+
+/**
+ * Runs `body` over keys in batches. A key that a log claims but that the key's type cannot hold (a literal out of
+ * range) fails its batch; the batch is halved until the culprit stands alone and is left out.
+ * @returns keys left out
+ */
+export async function inKeyBatches(
+  keys: readonly KeyId[],
+  plan: TablePlan,
+  body: (keys: Key[], ids: readonly KeyId[]) => Promise<void>,
+): Promise<KeyId[]> {
+  const out: KeyId[] = [];
+  const todo: (readonly KeyId[])[] = [];
+  for (let i = 0; i < keys.length; i += batchSize) todo.push(keys.slice(i, i + batchSize));
+  for (let ids = todo.pop(); ids; ids = todo.pop()) {
+    try {
+      await body(
+        ids.map((id) => keyFromId(id, plan.sourceKey.length)),
+        ids,
+      );
+    } catch (error) {
+      if (!codeOf(error)?.startsWith('22')) throw error;
+      if (ids.length === 1) out.push(ids[0] as KeyId);
+      else todo.push(ids.slice(0, ids.length >> 1), ids.slice(ids.length >> 1));
+    }
+  }
+  return out;
+}
