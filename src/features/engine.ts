@@ -36,6 +36,7 @@ export class FeatureEngine {
   #rows: RowState;
   #writer: { readonly moment: Moment; readonly writer: VectorWriter; readonly seen: number } | null = null;
   #seen = 0;
+  #fixed: Moment | null = null;
 
   constructor(spec: FeatureSpec, options: EngineOptions = {}) {
     this.spec = spec;
@@ -47,9 +48,22 @@ export class FeatureEngine {
     this.#groupOf = (spec.grouped && options.groupOf) || (() => null);
   }
 
+  /**
+   * An engine to read from on another thread: what {@link moment} gave, without the keys. It gives the same bits as the
+   * engine that the moment came from, at that moment's time, and observes nothing.
+   */
+  static at(moment: Moment): FeatureEngine {
+    const engine = new FeatureEngine(moment.spec);
+    engine.#fixed = moment;
+    engine.#rows = moment.rows;
+    engine.#startedAt = moment.startedAt;
+    engine.#writer = { moment, writer: new VectorWriter(moment), seen: 0 };
+    return engine;
+  }
+
   /** how many keys were seen */
   get size(): number {
-    return this.#keys.length;
+    return this.#fixed?.size ?? this.#keys.length;
   }
 
   /** time of the earliest event, seconds; Infinity before the first */
@@ -187,6 +201,7 @@ export class FeatureEngine {
   /** Working out groups and seasons takes a while: it is done once for as long as nothing is observed. */
   #view(now: number): { readonly moment: Moment; readonly writer: VectorWriter } {
     if (this.#writer?.seen === this.#seen && this.#writer.moment.now === now) return this.#writer;
+    if (this.#fixed) throw new RangeError(`this engine knows the moment ${this.#fixed.now}, not ${now}`);
     const { spec } = this;
     const moment = {
       spec,
@@ -249,6 +264,7 @@ export class FeatureEngine {
   }
 
   #add(key: KeyId, at: number): number {
+    if (this.#fixed) throw new TypeError('this engine only reads one moment');
     const slot = this.#keys.push(key) - 1;
     this.#slots.set(key, slot);
     if (slot === this.#capacity) {

@@ -1,9 +1,8 @@
-import { createRequire } from 'node:module';
 import { extname } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import type { Config } from '../config/config.ts';
 import { catalogue, type ErrorCode, ForeshadowError } from '../core/errors.ts';
+import { startWorkerThread } from '../core/worker-thread.ts';
 import type { ScoresReply } from './scores.ts';
 import type { Failure, FromThread, ThreadData, ToThread } from './thread-messages.ts';
 import type { WorkerState } from './worker.ts';
@@ -122,13 +121,8 @@ function errorOf({ code, message, detail }: Failure): Error {
   return new Error(message);
 }
 
-/** The thread's own file beside this one, compiled, or from source as tsx runs it; a thread does not inherit tsx. */
+/** The thread's own file beside this one. */
 function startWorker(workerData: ThreadData): Worker {
-  const extension = extname(fileURLToPath(import.meta.url));
-  const file = new URL(`./thread-main${extension}`, import.meta.url);
-  const options = { workerData, name: 'engine', execArgv: [] };
-  if (extension === '.js') return new Worker(file, options);
-  const tsx = new URL('./esm/api/index.mjs', pathToFileURL(createRequire(import.meta.url).resolve('tsx')));
-  const source = `import(${JSON.stringify(tsx)}).then(({ register }) => { register(); return import(${JSON.stringify(file)}); })`;
-  return new Worker(source, { ...options, eval: true });
+  const file = new URL(`./thread-main${extname(import.meta.url)}`, import.meta.url);
+  return startWorkerThread(file, 'engine', workerData);
 }

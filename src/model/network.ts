@@ -1,5 +1,6 @@
 import type { LayersModel, SymbolicTensor } from '@tensorflow/tfjs-layers';
 import type { Tensorflow } from './backend.ts';
+import { Forward, plainNetwork } from './forward.ts';
 
 /** Rows a scoring batch: small enough to leave the event loop responsive, large enough to be fast. */
 export const SCORE_BATCH = 8192;
@@ -75,14 +76,13 @@ export function disposeNetwork(network: Network): void {
  * What the network adds to the EWMA, in log1p space: rows × 2 (accesses, changes), row-major.
  * @param features rows × columns, row-major; at most {@link SCORE_BATCH} rows keep the event loop responsive
  */
-export function corrections({ tf }: Tensorflow, network: Network, features: Float32Array): Float32Array {
-  const columns = network.model.inputs[0]!.shape[1] as number;
-  const rows = features.length / columns;
-  return tf.tidy(() => {
-    const input = tf.tensor2d(features, [rows, columns]);
-    const output = network.correction.predict(input, { batchSize: Math.max(1, rows) }) as typeof input;
-    return output.dataSync<'float32'>();
-  });
+export function corrections(tensorflow: Tensorflow, network: Network, features: Float32Array): Float32Array {
+  const forward = new Forward(tensorflow, plainNetwork(network));
+  try {
+    return forward.run(features);
+  } finally {
+    forward.dispose();
+  }
 }
 
 /** Column means and deviations of row-major features; a constant column gets the deviation 1. */

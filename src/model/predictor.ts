@@ -2,12 +2,10 @@ import { ForeshadowError } from '../core/errors.ts';
 import type { KeyId } from '../core/key.ts';
 import type { FeatureEngine } from '../features/engine.ts';
 import { type FeatureSpec, featureSpecHash } from '../features/spec.ts';
-import { VectorWriter } from '../features/vectors.ts';
 import type { Tensorflow } from './backend.ts';
 import {
   type Base,
   baseExpectation,
-  corrected,
   type Expectation,
   ewmaExpectation,
   groupExpectation,
@@ -16,9 +14,12 @@ import {
   worth,
   worths,
 } from './expectation.ts';
+import { plainNetwork } from './forward.ts';
 import type { Manifest } from './manifest.ts';
-import { corrections, disposeNetwork, type Network, type NetworkShape, SCORE_BATCH } from './network.ts';
+import { disposeNetwork, type Network, type NetworkShape, SCORE_BATCH } from './network.ts';
 import { type Breathe, pacer } from './pace.ts';
+import { Corrector } from './scoring.ts';
+import { ScoringPool, scoringThreads } from './scoring-pool.ts';
 import type { PredictorName } from './select.ts';
 
 /** Scores of all keys that the engine has seen; the arrays run parallel. */
@@ -40,15 +41,36 @@ export interface UnknownScore {
   readonly score: number;
 }
 
-/** Turns the state of a feature engine into scores. Holds tensors: dispose it. */
+/** With fewer rows a thread costs more than it spares. */
+const ROWS_FOR_THREADS = 200_000;
+
+export interface PredictorOptions {
+  /** threads that score many rows together; as many as help when absent, 0: none */
+  readonly threads?: number;
+  /** rows from which on the threads are used */
+  readonly rowsForThreads?: number;
+}
+
+/** Turns the state of a feature engine into scores. Holds tensors and, once it scored many rows, threads: dispose it. */
 export class Predictor {
   readonly manifest: Manifest;
   readonly network: Network;
   readonly #tensorflow: Tensorflow;
   /** a spec whose hash was found to be the model's */
   #fits: FeatureEngine['spec'] | null = null;
+  readonly #pool: ScoringPool | null;
+  readonly #rowsForThreads: number;
 
-  constructor(tensorflow: Tensorflow, network: Network, manifest: Manifest) {
+  constructor(
+    tensorflow: Tensorflow,
+    network: Network,
+    manifest: Manifest,
+    { threads, rowsForThreads = ROWS_FOR_THREADS }: PredictorOptions = {},
+  ) {
+    const { name } = tensorflow.backend;
+    const size = threads ?? scoringThreads(name);
+    this.#pool = size > 0 ? new ScoringPool(size, name) : null;
+    this.#rowsForThreads = rowsForThreads;
     this.#tensorflow = tensorflow;
     this.network = network;
     this.manifest = manifest;
@@ -59,7 +81,8 @@ export class Predictor {
    * observed meanwhile may or may not be seen in the scores.
    * @param now seconds; the predicted window is [now, now + horizon)
    * @param as another predictor than the chosen one, for comparison
-   * @throws ForeshadowError MODEL_REFUSED when the engine has another feature spec than the model
+   * @throws ForeshadowError MODEL_REFUSED when the engine has another feature spec than the model, UNEXPECTED when a
+   *   scoring thread fails
    */
   async score(
     engine: FeatureEngine,
@@ -88,12 +111,26 @@ export class Predictor {
       });
     }
     this.#fits = engine.spec;
-    const expected = this.#usual(engine, now, as, slots);
-    if (as === 'network' || as === 'mix') {
-      const share = networkShare[as];
-      await correct(this.#tensorflow, this.network, engine, now, expected, share, pacer(), slots);
-    }
+    const expected =
+      as === 'network' || as === 'mix'
+        ? await this.#corrected(engine, now, as, slots)
+        : this.#usual(engine, now, as, slots);
     return { ...expected, score: worths(expected, this.manifest.change_weight) };
+  }
+
+  async #corrected(
+    engine: FeatureEngine,
+    now: number,
+    as: 'network' | 'mix',
+    slots?: Int32Array,
+  ): Promise<Expectation> {
+    const share = networkShare[as];
+    if (this.#pool && !slots && engine.size >= this.#rowsForThreads) {
+      return this.#pool.score(engine, now, plainNetwork(this.network), baseOf(this.manifest), share);
+    }
+    const expected = this.#usual(engine, now, as, slots);
+    await correct(this.#tensorflow, this.network, engine, now, expected, share, pacer(), slots);
+    return expected;
   }
 
   #usual(engine: FeatureEngine, now: number, as: PredictorName, slots?: Int32Array): Expectation {
@@ -110,7 +147,9 @@ export class Predictor {
     return { accesses, changes, score: worth(accesses, changes, this.manifest.change_weight) };
   }
 
+  /** A call of {@link score} under way with threads is rejected. */
   dispose(): void {
+    void this.#pool?.close();
     disposeNetwork(this.network);
   }
 }
@@ -134,19 +173,22 @@ export async function correct(
   slots?: Int32Array,
 ): Promise<void> {
   const { accesses, changes } = expected;
-  const writer = new VectorWriter(engine.moment(now));
-  const columns = engine.spec.columns.length;
-  for (let from = 0; from < accesses.length; from += SCORE_BATCH) {
-    const to = Math.min(from + SCORE_BATCH, accesses.length);
-    const features = new Float32Array((to - from) * columns);
-    for (let i = from; i < to; i++) writer.write(slots ? slots[i]! : i, features, i - from);
-    await breathe();
-    const output = corrections(tensorflow, network, features);
-    for (let i = from; i < to; i++) {
-      accesses[i] = corrected(accesses[i]!, share * output[(i - from) * 2]!);
-      changes[i] = corrected(changes[i]!, share * output[(i - from) * 2 + 1]!);
+  const corrector = new Corrector(
+    tensorflow,
+    plainNetwork(network),
+    engine.moment(now),
+    share,
+    Math.min(SCORE_BATCH, accesses.length),
+  );
+  try {
+    for (let from = 0; from < accesses.length; from += SCORE_BATCH) {
+      const to = from + SCORE_BATCH;
+      const batch = { accesses: accesses.subarray(from, to), changes: changes.subarray(from, to) };
+      corrector.apply(batch, slots?.subarray(from, to) ?? from);
+      await breathe();
     }
-    await breathe();
+  } finally {
+    corrector.dispose();
   }
 }
 

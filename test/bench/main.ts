@@ -1,9 +1,11 @@
+import { ablation } from './ablation.ts';
 import { capture } from './capture.ts';
 import { copy } from './copy.ts';
 import { cutover } from './cutover.ts';
 import { http } from './http.ts';
 import { latency } from './latency.ts';
 import { overlay } from './overlay.ts';
+import { score } from './score.ts';
 import { type BenchReport, withBenchServer } from './server.ts';
 import { tableOf } from './table.ts';
 
@@ -22,10 +24,12 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
   overlay: (rows) =>
     withBenchServer((server) => overlay(server, rows, { passed: number('passed', 5_000_000) })),
   http: (rows) => withBenchServer((server) => http(server, rows, { seconds: number('seconds', 300) })),
+  score,
+  ablation: () => ablation(),
 };
 
-/** Benches whose figures do not depend on the size of the table, or take too long with a large one. */
-const small = new Set(['capture', 'http']);
+/** Rows where 2 million are not right: figures that do not depend on them, or a goal that names them. */
+const usual: Readonly<Record<string, number>> = { capture: 200_000, http: 200_000, score: 10_000_000 };
 
 const args = process.argv.slice(2);
 const names = args.filter((arg) => arg in benches);
@@ -41,7 +45,7 @@ if (unknown.length) {
   process.exitCode = 2;
 } else {
   for (const name of names.length ? names : Object.keys(benches)) {
-    const report = await benches[name]!(number('rows', small.has(name) ? 200_000 : 2_000_000));
+    const report = await benches[name]!(number('rows', usual[name] ?? 2_000_000));
     const text = args.includes('--json')
       ? JSON.stringify({ schema: 1, bench: name, ...report })
       : tableOf(name, report);
