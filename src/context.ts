@@ -4,7 +4,6 @@ import type { Config } from './config/config.ts';
 import { requireDatabaseUrl } from './config/config.ts';
 import { type Clock, systemClock } from './core/clock.ts';
 import { armFailpoints } from './core/failpoint.ts';
-import { requireOwnSessions } from './db/own-sessions.ts';
 import { checkReachable, createPool, openClient } from './db/pool.ts';
 import { createLogger } from './observability/logger.ts';
 
@@ -28,7 +27,6 @@ export async function createContext(config: Config): Promise<Context> {
   const pool = createPool({ url, applicationName: 'foreshadow', log });
   try {
     const { version } = await checkReachable(pool);
-    await requireOwnSessions(pool);
     const close = () => pool.end();
     return {
       config,
