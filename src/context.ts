@@ -4,7 +4,6 @@ import type { Config } from './config/config.ts';
 import { requireDatabaseUrl } from './config/config.ts';
 import { type Clock, systemClock } from './core/clock.ts';
 import { armFailpoints } from './core/failpoint.ts';
-import { requireOwnSessions } from './db/own-sessions.ts';
 import { checkReachable, createPool, openClient } from './db/pool.ts';
 import { chooseBackend } from './model/index.ts';
 import { createLogger } from './observability/logger.ts';
@@ -30,7 +29,6 @@ export async function createContext(config: Config): Promise<Context> {
   const pool = createPool({ url, applicationName: 'foreshadow', log });
   try {
     const { version } = await checkReachable(pool);
-    await requireOwnSessions(pool);
     const close = () => pool.end();
     return {
       config,

@@ -1,6 +1,7 @@
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { ForeshadowError } from '../core/errors.ts';
+import { requireOwnSessions } from './own-sessions.ts';
 import { codeOf, isConnectionError } from './sqlstate.ts';
 
 export interface PoolOptions {
@@ -75,7 +76,10 @@ export async function openClient(options: Omit<PoolOptions, 'max'>): Promise<pg.
   return client;
 }
 
-/** @throws ForeshadowError DATABASE_UNREACHABLE with the reason, never with the password */
+/**
+ * Reached, new enough, and with sessions of our own.
+ * @throws ForeshadowError DATABASE_UNREACHABLE with the reason, never with the password; BAD_CONFIG, POOLED_CONNECTION
+ */
 export async function checkReachable(pool: pg.Pool): Promise<{ versionNum: number; version: string }> {
   try {
     const { rows } = await pool.query<{ num: number; version: string }>(
@@ -85,6 +89,7 @@ export async function checkReachable(pool: pg.Pool): Promise<{ versionNum: numbe
     if (row.num < 140000) {
       throw new ForeshadowError('BAD_CONFIG', `PostgreSQL ${row.version} is too old: 14 to 18 are supported`);
     }
+    await requireOwnSessions(pool);
     return { versionNum: row.num, version: row.version };
   } catch (error) {
     if (error instanceof ForeshadowError) throw error;

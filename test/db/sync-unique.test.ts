@@ -156,3 +156,18 @@ describe('verification', () => {
     );
   });
 });
+
+describe('the write cutover', () => {
+  it('does not happen while a unique index of the target is missing', async () => {
+    const m = await unique(withUnique('unique (u)'));
+    await m.settle();
+    await m.sql('alter table foreshadow.t drop constraint t_u_key');
+    const waited: string[] = [];
+    const failed = await failureOf(
+      m.cutOverWrites({ maxAttempts: 2, onWait: async (reason) => void waited.push(reason) }),
+    );
+    expect(`${waited.join()} ${failed.message}`).toContain('indexes of the target are not built: t_u_key');
+    expect((await m.reload()).status).toBe('IN_PROGRESS');
+    expect(await m.sql('select count(*)::int as n from s')).toEqual([{ n: 200 }]);
+  });
+});

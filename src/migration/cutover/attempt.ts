@@ -3,6 +3,7 @@ import { seconds } from '../../config/migration-file.ts';
 import { ForeshadowError } from '../../core/errors.ts';
 import { failpoint } from '../../core/failpoint.ts';
 import type { TablePlan } from '../../core/plan.ts';
+import { literal } from '../../db/ident.ts';
 import { prepared } from '../../db/prepared.ts';
 import { together } from '../../db/tx.ts';
 import { backlog, type LaneMode, type LaneStamp, setLaneMode, stampSql } from '../../sync/lane.queries.ts';
@@ -276,8 +277,15 @@ async function finish(
 async function requireReady(client: Client, migration: Migration): Promise<void> {
   const { plan } = migration;
   const physical = physicalOf(migration);
-  const { rows } = await client.query<LaneStamp & { copied: boolean; invalid: string[] }>(
+  const wanted = [
+    ...physical.deferred.map((index) => index.name),
+    ...physical.carried.map((index) => index.temporaryName),
+  ];
+  const { rows } = await client.query<LaneStamp & { copied: boolean; invalid: string[]; missing: string[] }>(
     prepared(`select ${stampSql(plan)}, (select bool_and(done) from ${plan.names.range}) as copied,
+            array(select name from unnest(array[${wanted.map(literal).join(', ')}]::text[]) name
+                   where not exists (select from pg_index x join pg_class i on i.oid = x.indexrelid
+                                      where x.indrelid = ${plan.targetOid} and i.relname = name)) as missing,
             array(select i.relname::text from pg_index x join pg_class i on i.oid = x.indexrelid
                    where x.indrelid = ${plan.targetOid} and not x.indisvalid) as invalid`),
   );
@@ -288,5 +296,6 @@ async function requireReady(client: Client, migration: Migration): Promise<void>
     throw new ForeshadowError('SCHEMA_CHANGED', 'source or target was altered during the migration');
   }
   if (!now.copied) throw new Blocked('the copy is not complete');
+  if (now.missing.length) throw new Blocked(`indexes of the target are not built: ${now.missing.join(', ')}`);
   if (now.invalid.length) throw new Blocked(`indexes of the target are not valid: ${now.invalid.join(', ')}`);
 }
