@@ -44,6 +44,25 @@ export async function createStore(db: Pool, migrationId: number): Promise<void> 
   );
 }
 
+/** Says that the end of the log was reached again, where a step found nothing new and so is not stored. */
+export async function touchMined(pool: Pool, migrationId: number, version: number): Promise<void> {
+  await pool.query(
+    `update foreshadow.access_store set caught_up_at = clock_timestamp()
+      where migration_id = $1 and log_version = $2 and behind_bytes = 0`,
+    [migrationId, version],
+  );
+}
+
+/** Seconds since somebody reached the end of the query log; null where nobody ever did. */
+export async function logLag(pool: Pool, migrationId: number): Promise<number | null> {
+  const { rows } = await pool.query<{ lag: number | null }>(
+    `select extract(epoch from clock_timestamp() - caught_up_at)::float8 as lag
+       from foreshadow.access_store where migration_id = $1`,
+    [migrationId],
+  );
+  return rows[0]?.lag ?? null;
+}
+
 /**
  * Takes one step of mining: its accesses and the place behind them, together or not at all.
  * @returns false when another miner has been faster; then nothing was done

@@ -1,4 +1,5 @@
 import { quantileSorted } from 'simple-statistics';
+import { logLag } from '../access/store.queries.ts';
 import { evaluate } from '../confidence/evaluate.ts';
 import type { SourceStatistics } from '../confidence/source-statistics.ts';
 import { seconds } from '../config/migration-file.ts';
@@ -48,6 +49,9 @@ export async function measure(
     filled: sampling.pi0 !== undefined && filled >= sampling.pi0,
     backlog: lag.backlog,
     lagSeconds: lag.ms_p99 / 1000,
+    horizonSeconds: seconds(definition.predict.horizon),
+    modelAgeSeconds: modelAge(ctx, migration),
+    logLagSeconds: definition.queryLog ? await logLag(ctx.pool, migration.id) : null,
   });
   await updateStatus(ctx.pool, migration.id, {
     rows_total: Math.round(source.rows),
@@ -71,6 +75,11 @@ export async function measure(
     wait_reason: gate.open ? null : (gate.reasons[0] ?? null),
   });
   return { gate, source };
+}
+
+function modelAge({ clock }: Context, { model }: Migration): number | null {
+  const { trained_at: trainedAt } = (model ?? {}) as { trained_at?: string };
+  return trainedAt === undefined ? null : Math.max(0, clock.now() - Date.parse(trainedAt) / 1000);
 }
 
 /** A process that has measured nothing yet does not wipe out what another one found. */

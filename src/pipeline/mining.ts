@@ -7,6 +7,7 @@ import {
   type MiningState,
   miningState,
   storeMined,
+  touchMined,
 } from '../access/store.queries.ts';
 import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
@@ -21,6 +22,8 @@ const bytesAtOnce = 2 << 20;
 const holdSeconds = 0.3;
 /** The place is stored with every access, and without any at most this often. */
 const idleStoreEvery = 2;
+/** While the log stands still, it is said this often that its end is reached: the gate asks, in seconds. */
+const idleSayEvery = 5;
 /** The longest half-life of the change counters; older changes count for nothing. */
 const changeTimesHorizons = 128;
 const changeTimesAtOnce = 50_000;
@@ -88,7 +91,13 @@ export class Mining {
     const now = this.#ctx.clock.now();
     const moved = this.#follower.counters.bytes > before || behind !== state.behindBytes;
     const worthStoring = accesses.length > 0 || (moved && now - this.#storedAt > idleStoreEvery);
-    if (!worthStoring && state.caughtUp) return { taken: 0, behind };
+    if (!worthStoring && state.caughtUp) {
+      if (behind === 0 && !moved && now - this.#storedAt > idleSayEvery) {
+        await touchMined(this.#ctx.pool, this.#migration.id, state.version);
+        this.#storedAt = now;
+      }
+      return { taken: 0, behind };
+    }
     const { unresolvedShapes, ...counts } = this.#miner.statistics();
     const step = {
       place: this.#follower.place(),
