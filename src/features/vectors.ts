@@ -1,12 +1,11 @@
 import { DecayBank, horizonFactor } from './decay.ts';
+import { log1p } from './log.ts';
 import { eachHour, hoursExposed, rowPhase, rowPhases } from './phase.ts';
-import type { RowState } from './rows.ts';
+import { FIRST_SEEN, LAST_ACCESS, LAST_CHANGE, type RowState } from './rows.ts';
 import { type FeatureSpec, groupHalfLives, seasonSeconds } from './spec.ts';
 
 /** Times since an event are capped here, in horizons; "never" has this value too. */
 const LONGEST = 1024;
-/** Several times faster than Math.log1p; what it loses below 1e-16 a feature of 32 bits cannot tell from zero. */
-const log1p = (x: number) => Math.log(1 + x);
 
 /**
  * Everything that feature vectors at one time need, groups and seasons worked out. Plain data over shared memory: it
@@ -53,38 +52,40 @@ export class VectorWriter {
   /** Vector of one slot, to row `row` of `out`. */
   write(slot: number, out: Float32Array, row: number): void {
     const { spec, now, startedAt, rows } = this.#moment;
+    const { layout, f64, f32, u16 } = rows;
     const horizon = spec.horizonSeconds;
     const stride = this.#factors.length;
-    const { counters } = rows;
-    const first = slot * stride;
-    const dt = Math.max(0, now - rows.lastAccess[slot]!);
-    const decays = this.#bank.decay(dt);
+    const times = slot * layout.stride64;
+    const row32 = slot * layout.stride32;
+    const first = row32 + layout.counters;
+    const lastAccess = f64[times + LAST_ACCESS]!;
+    const decays = this.#bank.decay(Math.max(0, now - lastAccess));
     let to = row * spec.columns.length;
     for (let i = 0; i < stride; i++) {
-      const count = counters[first + i]!;
+      const count = f32[first + i]!;
       out[to + i] = count === 0 ? 0 : log1p(count * decays[i]! * this.#factors[i]!);
     }
     to += stride;
-    const total = rows.total[slot]!;
+    const total = f32[row32 + layout.total]!;
     const exposure = Math.max(now - startedAt, horizon / 64);
-    out[to++] = since(now, rows.lastAccess[slot]!, horizon);
-    out[to++] = since(now, rows.lastChange[slot]!, horizon);
-    out[to++] = since(now, rows.firstSeen[slot]!, horizon);
+    out[to++] = since(now, lastAccess, horizon);
+    out[to++] = since(now, f64[times + LAST_CHANGE]!, horizon);
+    out[to++] = since(now, f64[times + FIRST_SEEN]!, horizon);
     out[to++] = log1p((total * horizon) / exposure);
-    out[to++] = total > 0 ? rows.changes[slot]! / total : 0;
+    out[to++] = total > 0 ? f32[row32 + layout.changes]! / total : 0;
     for (let season = 0; season < this.#phaseWeights.length; season++) {
       const weights = this.#phaseWeights[season]!;
-      const phases = rows.phases[season]!;
+      const phases = slot * layout.stride16 + layout.phases[season]!;
       let expected = 0;
       for (let i = 0; i < weights.length; i++) {
-        if (weights[i]! > 0) expected += weights[i]! * phases[slot * weights.length + i]!;
+        if (weights[i]! > 0) expected += weights[i]! * u16[phases + i]!;
       }
       out[to++] = log1p(expected);
     }
     if (!spec.grouped) return;
-    const group = rows.group[slot]!;
+    const group = rows.i32[row32 + layout.group]!;
     for (const index of this.#groupIndex) {
-      const count = counters[first + index]!;
+      const count = f32[first + index]!;
       out[to++] = count === 0 ? 0 : log1p(count * decays[index]! * this.#moment.groupFactors[index]![group]!);
     }
     for (let i = 0; i < GROUP_COLUMNS; i++) {
