@@ -5,7 +5,8 @@ import { DecayBank, horizonFactor } from './decay.ts';
 import { GroupBook } from './groups.ts';
 import { hourOfWeek, rowPhase } from './phase.ts';
 import { FIRST_SEEN, grown, LAST_ACCESS, LAST_CHANGE, type RowState, rowState } from './rows.ts';
-import type { FeatureSpec } from './spec.ts';
+import { type EngineSnapshot, refused } from './snapshot.ts';
+import { type FeatureSpec, featureSpecHash } from './spec.ts';
 import { type Moment, VectorWriter } from './vectors.ts';
 
 const FIRST_ROWS = 1024;
@@ -60,6 +61,38 @@ export class FeatureEngine {
     engine.#startedAt = moment.startedAt;
     engine.#writer = { moment, writer: new VectorWriter(moment), seen: 0 };
     return engine;
+  }
+
+  /**
+   * An engine that goes on where another one was.
+   * @param options as that engine had; events that it did not have count as not yet seen
+   * @throws ForeshadowError SNAPSHOT_REFUSED when the snapshot is of another spec, or its parts do not fit together
+   */
+  static restore(spec: FeatureSpec, snapshot: EngineSnapshot, options: EngineOptions = {}): FeatureEngine {
+    if (snapshot.specHash !== featureSpecHash(spec))
+      throw refused('it was made with other features than these');
+    const { keys, rows } = snapshot;
+    const engine = new FeatureEngine(spec, options);
+    const { stride64 } = engine.#rows.layout;
+    if (rows.length !== keys.length * stride64) throw refused('it does not have one row a key');
+    engine.#groups.restore(snapshot.groups);
+    engine.#startedAt = snapshot.startedAt;
+    engine.#rows = rowState(spec, Math.max(FIRST_ROWS, keys.length));
+    engine.#rows.f64.set(rows);
+    for (const key of keys) engine.#slots.set(key, engine.#keys.push(key) - 1);
+    if (engine.#slots.size !== keys.length) throw refused('it has a key twice');
+    return engine;
+  }
+
+  /** All that is remembered, copied. */
+  snapshot(): EngineSnapshot {
+    return {
+      specHash: featureSpecHash(this.spec),
+      startedAt: this.#startedAt,
+      keys: this.#keys.slice(),
+      rows: this.#rows.f64.slice(0, this.size * this.#rows.layout.stride64),
+      groups: this.#groups.snapshot(),
+    };
   }
 
   /** how many keys were seen */
