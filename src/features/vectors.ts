@@ -35,7 +35,7 @@ export class VectorWriter {
   /** turns decayed counts into counts to expect in one horizon */
   readonly #factors: Float64Array;
   readonly #groupIndex: readonly number[];
-  readonly #phaseWeights: readonly Float64Array[];
+  readonly #phaseWeights: readonly PhaseWeights[];
 
   constructor(moment: Moment) {
     const { spec, now, startedAt } = moment;
@@ -74,12 +74,10 @@ export class VectorWriter {
     out[to++] = log1p((total * horizon) / exposure);
     out[to++] = total > 0 ? f32[row32 + layout.changes]! / total : 0;
     for (let season = 0; season < this.#phaseWeights.length; season++) {
-      const weights = this.#phaseWeights[season]!;
-      const phases = slot * layout.stride16 + layout.phases[season]!;
+      const { phases, weights } = this.#phaseWeights[season]!;
+      const first16 = slot * layout.stride16 + layout.phases[season]!;
       let expected = 0;
-      for (let i = 0; i < weights.length; i++) {
-        if (weights[i]! > 0) expected += weights[i]! * u16[phases + i]!;
-      }
+      for (let i = 0; i < weights.length; i++) expected += weights[i]! * u16[first16 + phases[i]!]!;
       out[to++] = log1p(expected);
     }
     if (!spec.grouped) return;
@@ -110,21 +108,29 @@ export class VectorWriter {
 const since = (now: number, time: number, horizon: number): number =>
   log1p(64 * Math.min(LONGEST, Math.max(0, now - time) / horizon));
 
+/** The phases of a season that count, which are few where the horizon is short, and how much. */
+interface PhaseWeights {
+  readonly phases: Int32Array;
+  readonly weights: Float64Array;
+}
+
 /**
  * By season: what one access in a phase adds to the accesses expected in [now, now + H), from the rows' own past: the
- * seconds of the phase in the window, over those that were watched. Zero before a whole season has been seen.
+ * seconds of the phase in the window, over those that were watched. Nothing before a whole season has been seen.
  */
-function phaseWeights({ spec, now, startedAt }: Moment): Float64Array[] {
+function phaseWeights({ spec, now, startedAt }: Moment): PhaseWeights[] {
   return spec.seasons.map((season) => {
-    const weights = new Float64Array(rowPhases[season].count);
-    if (!(now - startedAt >= seasonSeconds[season])) return weights;
-    const watched = new Float64Array(weights.length);
-    hoursExposed(startedAt, now).forEach((seconds, hour) => {
-      watched[rowPhase(season, hour)]! += seconds;
-    });
-    eachHour(now, now + spec.horizonSeconds, (hour, seconds) => {
-      weights[rowPhase(season, hour)]! += seconds;
-    });
-    return weights.map((seconds, phase) => (watched[phase]! > 0 ? seconds / watched[phase]! : 0));
+    const seconds = new Float64Array(rowPhases[season].count);
+    const watched = new Float64Array(seconds.length);
+    if (now - startedAt >= seasonSeconds[season]) {
+      hoursExposed(startedAt, now).forEach((exposed, hour) => {
+        watched[rowPhase(season, hour)]! += exposed;
+      });
+      eachHour(now, now + spec.horizonSeconds, (hour, within) => {
+        seconds[rowPhase(season, hour)]! += within;
+      });
+    }
+    const phases = Int32Array.from(seconds.keys()).filter((i) => seconds[i]! > 0 && watched[i]! > 0);
+    return { phases, weights: Float64Array.from(phases, (i) => seconds[i]! / watched[i]!) };
   });
 }
