@@ -15,6 +15,11 @@ export const catalogue = {
   MIGRATION_UNKNOWN: { http: 404, exit: 2, hint: 'List the migrations with: foreshadow status' },
   LOG_UNREADABLE: { http: 400, exit: 2, hint: 'Check queryLog.path and that this user may read the files.' },
   MODEL_REFUSED: { http: 409, exit: 3, hint: 'Train a new model with: foreshadow train' },
+  SNAPSHOT_REFUSED: {
+    http: 409,
+    exit: 3,
+    hint: 'Delete the snapshot. What it held is learnt from the log again.',
+  },
   NO_KEY: {
     http: 422,
     exit: 3,

@@ -23,29 +23,33 @@ export class DecayBank {
   readonly rates: Float64Array;
   /** the factors of the last call of {@link decay} */
   readonly factors: Float64Array;
-  /** in the order to compute: which counter, from which one's factor (−1: none), squared how often */
-  readonly #plan: readonly { readonly index: number; readonly from: number; readonly squarings: number }[];
+  /** in the order to compute, three numbers each: which counter, from which one's factor (−1: none), squared how often */
+  readonly #plan: Int32Array;
 
   /** @param halfLives seconds */
   constructor(halfLives: readonly number[]) {
     this.rates = Float64Array.from(halfLives, (halfLife) => Math.LN2 / halfLife);
     this.factors = new Float64Array(halfLives.length);
     const longestFirst = halfLives.map((_, i) => i).sort((a, b) => halfLives[b]! - halfLives[a]!);
-    this.#plan = longestFirst.map((index, n) => {
+    const plan = longestFirst.map((index, n) => {
       const from = longestFirst
         .slice(0, n)
         .findLast((longer) => Number.isInteger(Math.log2(halfLives[longer]! / halfLives[index]!)));
-      if (from === undefined) return { index, from: -1, squarings: 0 };
-      return { index, from, squarings: Math.log2(halfLives[from]! / halfLives[index]!) };
+      if (from === undefined) return [index, -1, 0];
+      return [index, from, Math.log2(halfLives[from]! / halfLives[index]!)];
     });
+    this.#plan = Int32Array.from(plan.flat());
   }
 
   /** @param dt seconds, not negative @returns one factor a half-life; valid until the next call */
   decay(dt: number): Float64Array {
     const { factors } = this;
-    for (const { index, from, squarings } of this.#plan) {
+    const plan = this.#plan;
+    for (let step = 0; step < plan.length; step += 3) {
+      const index = plan[step]!;
+      const from = plan[step + 1]!;
       let factor = from < 0 ? Math.exp(-dt * this.rates[index]!) : factors[from]!;
-      for (let i = 0; i < squarings; i++) factor *= factor;
+      for (let i = plan[step + 2]!; i > 0; i--) factor *= factor;
       factors[index] = factor;
     }
     return factors;

@@ -3,10 +3,13 @@ import type { Access } from '../core/access.ts';
 import type { KeyId } from '../core/key.ts';
 import { DecayBank, horizonFactor } from './decay.ts';
 import { GroupBook } from './groups.ts';
-import { hourOfWeek, rowPhase, rowPhases } from './phase.ts';
-import { type RowState, rowState } from './rows.ts';
-import type { FeatureSpec } from './spec.ts';
+import { hourOfWeek, rowPhase } from './phase.ts';
+import { FIRST_SEEN, grown, LAST_ACCESS, LAST_CHANGE, type RowState, rowState } from './rows.ts';
+import { type EngineSnapshot, refused } from './snapshot.ts';
+import { type FeatureSpec, featureSpecHash } from './spec.ts';
 import { type Moment, VectorWriter } from './vectors.ts';
+
+const FIRST_ROWS = 1024;
 
 export interface EngineOptions {
   /** the group of a key, asked once, at first sight; null: none. Only a grouped spec has any */
@@ -32,7 +35,6 @@ export class FeatureEngine {
   readonly #groups: GroupBook;
   readonly #groupOf: (key: KeyId) => string | null;
   #startedAt = Number.POSITIVE_INFINITY;
-  #capacity = 1024;
   #rows: RowState;
   #writer: { readonly moment: Moment; readonly writer: VectorWriter; readonly seen: number } | null = null;
   #seen = 0;
@@ -43,7 +45,7 @@ export class FeatureEngine {
     const halfLives = [...spec.accessHalfLives, ...spec.changeHalfLives];
     this.#bank = new DecayBank(halfLives.map((halfLife) => halfLife * spec.horizonSeconds));
     this.#stride = halfLives.length;
-    this.#rows = rowState(spec, this.#capacity);
+    this.#rows = rowState(spec, FIRST_ROWS);
     this.#groups = new GroupBook(spec, spec.grouped ? (options.events ?? []) : []);
     this.#groupOf = (spec.grouped && options.groupOf) || (() => null);
   }
@@ -59,6 +61,38 @@ export class FeatureEngine {
     engine.#startedAt = moment.startedAt;
     engine.#writer = { moment, writer: new VectorWriter(moment), seen: 0 };
     return engine;
+  }
+
+  /**
+   * An engine that goes on where another one was.
+   * @param options as that engine had; events that it did not have count as not yet seen
+   * @throws ForeshadowError SNAPSHOT_REFUSED when the snapshot is of another spec, or its parts do not fit together
+   */
+  static restore(spec: FeatureSpec, snapshot: EngineSnapshot, options: EngineOptions = {}): FeatureEngine {
+    if (snapshot.specHash !== featureSpecHash(spec))
+      throw refused('it was made with other features than these');
+    const { keys, rows } = snapshot;
+    const engine = new FeatureEngine(spec, options);
+    const { stride64 } = engine.#rows.layout;
+    if (rows.length !== keys.length * stride64) throw refused('it does not have one row a key');
+    engine.#groups.restore(snapshot.groups);
+    engine.#startedAt = snapshot.startedAt;
+    engine.#rows = rowState(spec, Math.max(FIRST_ROWS, keys.length));
+    engine.#rows.f64.set(rows);
+    for (const key of keys) engine.#slots.set(key, engine.#keys.push(key) - 1);
+    if (engine.#slots.size !== keys.length) throw refused('it has a key twice');
+    return engine;
+  }
+
+  /** All that is remembered, copied. */
+  snapshot(): EngineSnapshot {
+    return {
+      specHash: featureSpecHash(this.spec),
+      startedAt: this.#startedAt,
+      keys: this.#keys.slice(),
+      rows: this.#rows.f64.slice(0, this.size * this.#rows.layout.stride64),
+      groups: this.#groups.snapshot(),
+    };
   }
 
   /** how many keys were seen */
@@ -84,33 +118,37 @@ export class FeatureEngine {
     const { at, op } = access;
     const weight = access.weight ?? 1;
     const slot = this.#slots.get(access.key) ?? this.#add(access.key, at);
-    const { counters, lastAccess, lastChange, firstSeen, total, changes, group, phases } = this.#rows;
-    const first = slot * this.#stride;
+    const { layout, f64, f32, i32, u16 } = this.#rows;
+    const times = slot * layout.stride64;
+    const row32 = slot * layout.stride32;
+    const first = row32 + layout.counters;
     const counted = op === 'W' ? this.#stride : this.spec.accessHalfLives.length;
-    const dt = at - lastAccess[slot]!;
+    const dt = at - f64[times + LAST_ACCESS]!;
     if (dt === 0) {
-      for (let i = 0; i < counted; i++) counters[first + i]! += weight;
+      for (let i = 0; i < counted; i++) f32[first + i]! += weight;
     } else if (dt > 0) {
       const factors = this.#bank.decay(dt);
       for (let i = 0; i < this.#stride; i++) {
-        counters[first + i] = counters[first + i]! * factors[i]! + (i < counted ? weight : 0);
+        f32[first + i] = f32[first + i]! * factors[i]! + (i < counted ? weight : 0);
       }
-      lastAccess[slot] = at;
+      f64[times + LAST_ACCESS] = at;
     } else {
       const factors = this.#bank.decay(-dt);
-      for (let i = 0; i < counted; i++) counters[first + i]! += weight * factors[i]!;
-      if (at < firstSeen[slot]!) firstSeen[slot] = at;
+      for (let i = 0; i < counted; i++) f32[first + i]! += weight * factors[i]!;
+      if (at < f64[times + FIRST_SEEN]!) f64[times + FIRST_SEEN] = at;
     }
-    total[slot]! += weight;
+    f32[row32 + layout.total]! += weight;
     if (op === 'W') {
-      changes[slot]! += weight;
-      if (at > lastChange[slot]!) lastChange[slot] = at;
+      f32[row32 + layout.changes]! += weight;
+      if (at > f64[times + LAST_CHANGE]!) f64[times + LAST_CHANGE] = at;
     }
-    this.spec.seasons.forEach((season, i) => {
-      const place = slot * rowPhases[season].count + rowPhase(season, hourOfWeek(at));
-      phases[i]![place] = Math.min(65_535, phases[i]![place]! + Math.round(weight));
-    });
-    if (this.spec.grouped) this.#groups.observe(group[slot]!, at, weight);
+    const hour = hourOfWeek(at);
+    for (let i = 0; i < layout.phases.length; i++) {
+      const phase = rowPhase(this.spec.seasons[i]!, hour);
+      const place = slot * layout.stride16 + layout.phases[i]! + phase;
+      u16[place] = Math.min(65_535, u16[place]! + Math.round(weight));
+    }
+    if (this.spec.grouped) this.#groups.observe(i32[row32 + layout.group]!, at, weight);
     if (at < this.#startedAt) this.#startedAt = at;
     this.#seen += 1;
   }
@@ -140,35 +178,36 @@ export class FeatureEngine {
   groupShare(now: number, halfLife: number, slots?: ArrayLike<number>): Float64Array {
     const counts = this.ewma(now, halfLife, slots);
     const factors = this.moment(now).groupFactors[halfLife]!;
+    const { layout, i32 } = this.#rows;
     for (let i = 0; i < counts.length; i++) {
-      counts[i]! *= factors[this.#rows.group[slots ? slots[i]! : i]!]!;
+      counts[i]! *= factors[i32[(slots ? slots[i]! : i) * layout.stride32 + layout.group]!]!;
     }
     return counts;
   }
 
   /** All accesses ever, of all slots or of the slots given. */
   lfu(slots?: ArrayLike<number>): Float64Array {
-    return this.#at(this.#rows.total, slots);
+    return this.#totals(this.#rows.layout.total, slots);
   }
 
   /** All changes ever, of all slots or of the slots given. */
   changeTotals(slots?: ArrayLike<number>): Float64Array {
-    return this.#at(this.#rows.changes, slots);
+    return this.#totals(this.#rows.layout.changes, slots);
   }
 
   /** Time of the latest access, by slot, seconds. */
   lastAccess(): Float64Array {
-    return this.#rows.lastAccess.slice(0, this.size);
+    return this.#times(LAST_ACCESS);
   }
 
   /** Time of the latest change, by slot, seconds; −Infinity where there was none. */
   lastChange(): Float64Array {
-    return this.#rows.lastChange.slice(0, this.size);
+    return this.#times(LAST_CHANGE);
   }
 
   /** Time of the first access, by slot, seconds. */
   firstSeen(): Float64Array {
-    return this.#rows.firstSeen.slice(0, this.size);
+    return this.#times(FIRST_SEEN);
   }
 
   /** All that vectors at `now` need; sees what is observed later only where rows are concerned. */
@@ -247,35 +286,42 @@ export class FeatureEngine {
   }
 
   #decayed(now: number, counter: number, slots?: ArrayLike<number>): Float64Array {
-    const { counters, lastAccess } = this.#rows;
+    const { layout, f32, f64 } = this.#rows;
     const out = new Float64Array(slots?.length ?? this.size);
     const rate = this.#bank.rates[counter]!;
     for (let i = 0; i < out.length; i++) {
       const slot = slots ? slots[i]! : i;
-      const dt = Math.max(0, now - lastAccess[slot]!);
-      out[i] = counters[slot * this.#stride + counter]! * Math.exp(-dt * rate);
+      const dt = Math.max(0, now - f64[slot * layout.stride64 + LAST_ACCESS]!);
+      out[i] = f32[slot * layout.stride32 + layout.counters + counter]! * Math.exp(-dt * rate);
     }
     return out;
   }
 
-  #at(values: Float32Array, slots?: ArrayLike<number>): Float64Array {
-    if (!slots) return Float64Array.from(values.subarray(0, this.size));
-    return Float64Array.from(slots, (slot) => values[slot]!);
+  #totals(position: number, slots?: ArrayLike<number>): Float64Array {
+    const { layout, f32 } = this.#rows;
+    const out = new Float64Array(slots?.length ?? this.size);
+    for (let i = 0; i < out.length; i++) {
+      out[i] = f32[(slots ? slots[i]! : i) * layout.stride32 + position]!;
+    }
+    return out;
+  }
+
+  #times(position: number): Float64Array {
+    const { layout, f64 } = this.#rows;
+    return Float64Array.from({ length: this.size }, (_, slot) => f64[slot * layout.stride64 + position]!);
   }
 
   #add(key: KeyId, at: number): number {
     if (this.#fixed) throw new TypeError('this engine only reads one moment');
     const slot = this.#keys.push(key) - 1;
     this.#slots.set(key, slot);
-    if (slot === this.#capacity) {
-      this.#capacity *= 2;
-      this.#rows = rowState(this.spec, this.#capacity, this.#rows);
-    }
-    const { lastAccess, lastChange, firstSeen, group } = this.#rows;
-    lastAccess[slot] = at;
-    lastChange[slot] = Number.NEGATIVE_INFINITY;
-    firstSeen[slot] = at;
-    group[slot] = this.#groups.slot(this.#groupOf(key) ?? '');
+    if ((slot + 1) * this.#rows.layout.stride64 > this.#rows.f64.length) this.#rows = grown(this.#rows);
+    const { layout, f64, i32 } = this.#rows;
+    const times = slot * layout.stride64;
+    f64[times + LAST_ACCESS] = at;
+    f64[times + LAST_CHANGE] = Number.NEGATIVE_INFINITY;
+    f64[times + FIRST_SEEN] = at;
+    i32[slot * layout.stride32 + layout.group] = this.#groups.slot(this.#groupOf(key) ?? '');
     return slot;
   }
 }

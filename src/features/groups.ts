@@ -2,6 +2,7 @@ import type { CalendarEvent } from '../calendar/index.ts';
 import { Calendar, overlap } from './calendar.ts';
 import { DecayBank, horizonFactor } from './decay.ts';
 import { eachHour, HOURS_OF_DAY, HOURS_OF_WEEK, hourOfWeek, hoursExposed } from './phase.ts';
+import { type GroupsSnapshot, refused } from './snapshot.ts';
 import { type FeatureSpec, seasonSeconds } from './spec.ts';
 
 /** A phase, or the effect of an event, counts for itself once it has seen this many accesses; less is shrunk. */
@@ -200,6 +201,50 @@ export class GroupBook {
       during.set(kind, { count: sum.count + this.#during[i]!, usual: sum.usual + usual[i]! });
     });
     return new Map([...during].map(([kind, sum]) => [kind, sum.count / sum.usual]));
+  }
+
+  /** All that is remembered, copied. */
+  snapshot(): GroupsSnapshot {
+    return {
+      names: this.#names.slice(),
+      counters: this.#counters.slice(0, this.size * this.#bank.rates.length),
+      organic: this.#organic.slice(0, this.size),
+      lastAt: this.#lastAt.slice(0, this.size),
+      totals: this.#totals.slice(0, this.size),
+      hours: this.#hours.slice(0, this.size * HOURS_OF_WEEK),
+      during: this.#calendar.events.map((event, i) => ({ event, accesses: this.#during[i]! })),
+    };
+  }
+
+  /**
+   * Puts a snapshot into a book that is still empty. Events are known by their span, group and kind: those that the
+   * calendar does not have any more are forgotten.
+   * @throws ForeshadowError SNAPSHOT_REFUSED when its parts do not fit together
+   */
+  restore({ names, counters, organic, lastAt, totals, hours, during }: GroupsSnapshot): void {
+    const size = names.length;
+    const fits =
+      names[0] === '' &&
+      new Set(names).size === size &&
+      counters.length === size * this.#bank.rates.length &&
+      [organic, lastAt, totals].every(({ length }) => length === size) &&
+      hours.length === size * HOURS_OF_WEEK;
+    if (!fits) throw refused('what it knows about groups does not fit together');
+    for (const name of names) this.slot(name);
+    this.#counters.set(counters);
+    this.#organic.set(organic);
+    this.#lastAt.set(lastAt);
+    this.#totals.set(totals);
+    this.#hours.set(hours);
+    const known = new Map<string, number[]>();
+    const nameOf = ({ start, end, group, kind }: CalendarEvent) => JSON.stringify([start, end, group, kind]);
+    for (const { event, accesses } of during) {
+      const name = nameOf(event);
+      known.set(name, [...(known.get(name) ?? []), accesses]);
+    }
+    this.#calendar.events.forEach((event, i) => {
+      this.#during[i] = known.get(nameOf(event))?.shift() ?? 0;
+    });
   }
 
   #grow(capacity: number): void {

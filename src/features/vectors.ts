@@ -1,12 +1,11 @@
 import { DecayBank, horizonFactor } from './decay.ts';
+import { log1p } from './log.ts';
 import { eachHour, hoursExposed, rowPhase, rowPhases } from './phase.ts';
-import type { RowState } from './rows.ts';
+import { FIRST_SEEN, LAST_ACCESS, LAST_CHANGE, type RowState } from './rows.ts';
 import { type FeatureSpec, groupHalfLives, seasonSeconds } from './spec.ts';
 
 /** Times since an event are capped here, in horizons; "never" has this value too. */
 const LONGEST = 1024;
-/** Several times faster than Math.log1p; what it loses below 1e-16 a feature of 32 bits cannot tell from zero. */
-const log1p = (x: number) => Math.log(1 + x);
 
 /**
  * Everything that feature vectors at one time need, groups and seasons worked out. Plain data over shared memory: it
@@ -36,7 +35,7 @@ export class VectorWriter {
   /** turns decayed counts into counts to expect in one horizon */
   readonly #factors: Float64Array;
   readonly #groupIndex: readonly number[];
-  readonly #phaseWeights: readonly Float64Array[];
+  readonly #phaseWeights: readonly PhaseWeights[];
 
   constructor(moment: Moment) {
     const { spec, now, startedAt } = moment;
@@ -53,38 +52,38 @@ export class VectorWriter {
   /** Vector of one slot, to row `row` of `out`. */
   write(slot: number, out: Float32Array, row: number): void {
     const { spec, now, startedAt, rows } = this.#moment;
+    const { layout, f64, f32, u16 } = rows;
     const horizon = spec.horizonSeconds;
     const stride = this.#factors.length;
-    const { counters } = rows;
-    const first = slot * stride;
-    const dt = Math.max(0, now - rows.lastAccess[slot]!);
-    const decays = this.#bank.decay(dt);
+    const times = slot * layout.stride64;
+    const row32 = slot * layout.stride32;
+    const first = row32 + layout.counters;
+    const lastAccess = f64[times + LAST_ACCESS]!;
+    const decays = this.#bank.decay(Math.max(0, now - lastAccess));
     let to = row * spec.columns.length;
     for (let i = 0; i < stride; i++) {
-      const count = counters[first + i]!;
+      const count = f32[first + i]!;
       out[to + i] = count === 0 ? 0 : log1p(count * decays[i]! * this.#factors[i]!);
     }
     to += stride;
-    const total = rows.total[slot]!;
+    const total = f32[row32 + layout.total]!;
     const exposure = Math.max(now - startedAt, horizon / 64);
-    out[to++] = since(now, rows.lastAccess[slot]!, horizon);
-    out[to++] = since(now, rows.lastChange[slot]!, horizon);
-    out[to++] = since(now, rows.firstSeen[slot]!, horizon);
+    out[to++] = since(now, lastAccess, horizon);
+    out[to++] = since(now, f64[times + LAST_CHANGE]!, horizon);
+    out[to++] = since(now, f64[times + FIRST_SEEN]!, horizon);
     out[to++] = log1p((total * horizon) / exposure);
-    out[to++] = total > 0 ? rows.changes[slot]! / total : 0;
+    out[to++] = total > 0 ? f32[row32 + layout.changes]! / total : 0;
     for (let season = 0; season < this.#phaseWeights.length; season++) {
-      const weights = this.#phaseWeights[season]!;
-      const phases = rows.phases[season]!;
+      const { phases, weights } = this.#phaseWeights[season]!;
+      const first16 = slot * layout.stride16 + layout.phases[season]!;
       let expected = 0;
-      for (let i = 0; i < weights.length; i++) {
-        if (weights[i]! > 0) expected += weights[i]! * phases[slot * weights.length + i]!;
-      }
+      for (let i = 0; i < weights.length; i++) expected += weights[i]! * u16[first16 + phases[i]!]!;
       out[to++] = log1p(expected);
     }
     if (!spec.grouped) return;
-    const group = rows.group[slot]!;
+    const group = rows.i32[row32 + layout.group]!;
     for (const index of this.#groupIndex) {
-      const count = counters[first + index]!;
+      const count = f32[first + index]!;
       out[to++] = count === 0 ? 0 : log1p(count * decays[index]! * this.#moment.groupFactors[index]![group]!);
     }
     for (let i = 0; i < GROUP_COLUMNS; i++) {
@@ -109,21 +108,29 @@ export class VectorWriter {
 const since = (now: number, time: number, horizon: number): number =>
   log1p(64 * Math.min(LONGEST, Math.max(0, now - time) / horizon));
 
+/** The phases of a season that count, which are few where the horizon is short, and how much. */
+interface PhaseWeights {
+  readonly phases: Int32Array;
+  readonly weights: Float64Array;
+}
+
 /**
  * By season: what one access in a phase adds to the accesses expected in [now, now + H), from the rows' own past: the
- * seconds of the phase in the window, over those that were watched. Zero before a whole season has been seen.
+ * seconds of the phase in the window, over those that were watched. Nothing before a whole season has been seen.
  */
-function phaseWeights({ spec, now, startedAt }: Moment): Float64Array[] {
+function phaseWeights({ spec, now, startedAt }: Moment): PhaseWeights[] {
   return spec.seasons.map((season) => {
-    const weights = new Float64Array(rowPhases[season].count);
-    if (!(now - startedAt >= seasonSeconds[season])) return weights;
-    const watched = new Float64Array(weights.length);
-    hoursExposed(startedAt, now).forEach((seconds, hour) => {
-      watched[rowPhase(season, hour)]! += seconds;
-    });
-    eachHour(now, now + spec.horizonSeconds, (hour, seconds) => {
-      weights[rowPhase(season, hour)]! += seconds;
-    });
-    return weights.map((seconds, phase) => (watched[phase]! > 0 ? seconds / watched[phase]! : 0));
+    const seconds = new Float64Array(rowPhases[season].count);
+    const watched = new Float64Array(seconds.length);
+    if (now - startedAt >= seasonSeconds[season]) {
+      hoursExposed(startedAt, now).forEach((exposed, hour) => {
+        watched[rowPhase(season, hour)]! += exposed;
+      });
+      eachHour(now, now + spec.horizonSeconds, (hour, within) => {
+        seconds[rowPhase(season, hour)]! += within;
+      });
+    }
+    const phases = Int32Array.from(seconds.keys()).filter((i) => seconds[i]! > 0 && watched[i]! > 0);
+    return { phases, weights: Float64Array.from(phases, (i) => seconds[i]! / watched[i]!) };
   });
 }

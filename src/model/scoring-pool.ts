@@ -87,7 +87,6 @@ class ScoringThread {
   constructor() {
     const file = new URL(`./scoring-thread${extname(import.meta.url)}`, import.meta.url);
     this.#worker = startWorkerThread(file, 'scoring');
-    this.#worker.unref();
     this.#worker.on('message', ({ id, failure }: FromScoringThread) => {
       if (failure === null) this.#settle(id, ({ resolve }) => resolve());
       else this.#settle(id, ({ reject }) => reject(failed(failure)));

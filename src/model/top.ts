@@ -1,11 +1,11 @@
 import type { KeyId } from '../core/key.ts';
-import { kthLargest, lowestHash } from '../core/top.ts';
+import { kthLargestOf, lowestHash } from '../core/top.ts';
 
 /**
  * The positions of the `rows` highest scores. Ties are broken by the seeded hash of the key (then by the key), never
  * by position, so the order in which keys came plays no part. A score that is not a number ranks last.
  *
- * Quickselect, not a sort: linear on average, and the hash is computed only for keys that tie at the boundary.
+ * A selection, not a sort, and no copy; the hash is computed only for keys that tie at the boundary.
  *
  * @returns positions into `keys`, ascending
  */
@@ -18,15 +18,17 @@ export function topPositions(
   const count = Math.max(0, Math.min(rows, keys.length));
   if (count === keys.length) return Uint32Array.from(keys.keys());
   if (count === 0) return new Uint32Array(0);
-  const values = new Float64Array(keys.length);
-  for (let i = 0; i < values.length; i++) values[i] = ranked(scores[i]!);
-  const threshold = kthLargest(values.slice(), count);
+  const values = scores instanceof Float64Array ? scores : Float64Array.from(scores);
+  const threshold = kthLargestOf(values.subarray(0, keys.length), count);
   const chosen = new Uint32Array(count);
   const tied: number[] = [];
   let filled = 0;
-  for (let i = 0; i < values.length; i++) {
-    if (values[i]! > threshold) chosen[filled++] = i;
-    else if (values[i] === threshold) tied.push(i);
+  for (let i = 0; i < keys.length; i++) {
+    const score = values[i]!;
+    if (score > threshold) chosen[filled++] = i;
+    else if (score === threshold || (Number.isNaN(score) && threshold === Number.NEGATIVE_INFINITY)) {
+      tied.push(i);
+    }
   }
   for (const i of lowestHash(tied, count - filled, keys, seed)) chosen[filled++] = i;
   return chosen.sort();
@@ -43,5 +45,3 @@ export function chooseTop(
   for (const position of topPositions(keys, scores, rows, seed)) chosen.add(keys[position]!);
   return chosen;
 }
-
-const ranked = (score: number): number => (Number.isNaN(score) ? Number.NEGATIVE_INFINITY : score);

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Access } from '../../src/core/access.ts';
 import { horizonFactor } from '../../src/features/decay.ts';
 import { FeatureEngine } from '../../src/features/engine.ts';
+import { log1p } from '../../src/features/log.ts';
 import { compareAccesses } from '../../src/features/order.ts';
 import { canonicalJson, featureSpec, featureSpecHash } from '../../src/features/spec.ts';
 
@@ -45,6 +46,40 @@ describe('feature engine', () => {
     expect(engine.ewma(0, oneHorizon)[0]).toBe(3);
     expect(engine.ewma(10, oneHorizon)[0]).toBeCloseTo(1.5, 12);
     expect(engine.ewma(20, oneHorizon)[0]).toBeCloseTo(0.75, 12);
+  });
+
+  it('keeps what it knows while it grows, by copying and in place, and so do views taken before', () => {
+    const engine = new FeatureEngine(spec);
+    const count = 140_000;
+    let early: FeatureEngine | undefined;
+    for (let i = 0; i < count; i++) {
+      engine.observe({ key: String(i), op: i % 2 ? 'W' : 'R', at: i });
+      if (i === 70_000) early = FeatureEngine.at(engine.moment(70_001));
+    }
+    const wrong = engine.firstSeen().findIndex((time, i) => time !== i);
+    expect(wrong).toBe(-1);
+    expect(engine.changeTotals().findIndex((total, i) => total !== i % 2)).toBe(-1);
+    const slots = [0, 1023, 1024, 65_535, 65_536, 70_000];
+    const fresh = new FeatureEngine(spec);
+    for (let i = 0; i <= 70_000; i++) fresh.observe({ key: String(i), op: i % 2 ? 'W' : 'R', at: i });
+    expect(early?.matrix(70_001, slots)).toEqual(fresh.matrix(70_001, slots));
+    expect(early?.size).toBe(70_001);
+  });
+
+  it('reads one moment only, where it is made from one', () => {
+    const engine = new FeatureEngine(spec);
+    engine.observe(read('a', 1));
+    const reader = FeatureEngine.at(engine.moment(5));
+    expect(reader.matrix(5)).toEqual(engine.matrix(5));
+    expect(() => reader.matrix(6)).toThrow('knows the moment 5');
+    expect(() => reader.observe(read('a', 6))).toThrow('only reads');
+  });
+
+  it('takes logarithms as exactly as 32 bits need', () => {
+    expect(log1p(0)).toBe(0);
+    for (let x = 1e-12; x < 1e12; x *= 1.0137) expect(Math.abs(log1p(x) - Math.log1p(x))).toBeLessThan(1e-14);
+    expect(log1p(Number.POSITIVE_INFINITY)).toBe(Number.POSITIVE_INFINITY);
+    expect(log1p(Number.NaN)).toBeNaN();
   });
 
   it('counts a change as an access too, and a read not as a change', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Access } from '../../src/core/access.ts';
 import { seededRng } from '../../src/core/rng.ts';
-import { kthLargest } from '../../src/core/top.ts';
+import { kthLargest, kthLargestOf } from '../../src/core/top.ts';
 import { FeatureEngine } from '../../src/features/engine.ts';
 import { featureSpec } from '../../src/features/spec.ts';
 import { corrected, nearestChangeHalfLife, worth } from '../../src/model/expectation.ts';
@@ -21,6 +21,24 @@ describe('choosing the top', () => {
         const chosen = [...topPositions(keys, scores, k, 1)].map((i) => scores[i]!);
         expect(chosen.sort((a, b) => b - a)).toEqual(sorted.slice(0, k));
       }
+    }
+  });
+
+  it('selects without reordering, whatever the sign and size', () => {
+    const rng = seededRng(2);
+    const odd = [0, -0, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 5e-324, -1e300];
+    for (const spread of [0, 1, 300]) {
+      const some = keys.map(() => (rng() - 0.3) * 10 ** ((rng() - 0.5) * spread));
+      const values = Float64Array.from([...some, ...odd, ...odd]);
+      const before = values.slice();
+      const sorted = [...values]
+        .map((v) => (Number.isNaN(v) ? Number.NEGATIVE_INFINITY : v))
+        .sort((a, b) => b - a);
+      // not at the beginning of its memory
+      const shifted = new Float64Array([1, ...values]).subarray(1);
+      for (let k = 1; k <= values.length; k++)
+        expect(kthLargestOf(shifted, k) === sorted[k - 1], `${k}`).toBe(true);
+      expect(shifted).toEqual(before);
     }
   });
 

@@ -111,7 +111,8 @@ describe('scoring in threads', () => {
     const grown = new FeatureEngine(featureSpec(3600, { grouped: true }));
     const both = [predictor({ threads: 0 }), predictor({ threads: 1, rowsForThreads: 0 })];
     for (let round = 1; round <= 3; round++) {
-      for (let i = 0; i < 1500 * round; i++) grown.observe({ key: String(i), op: 'R', at: round * 100 });
+      // the memory grows by a copy first, then in place
+      for (let i = 0; i < 30_000 * round; i++) grown.observe({ key: String(i), op: 'R', at: round * 100 });
       const [alone, together] = await Promise.all(both.map((one) => one.score(grown, round * 100)));
       expect(bits(together!.score).equals(bits(alone!.score))).toBe(true);
     }
