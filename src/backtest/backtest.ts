@@ -1,6 +1,7 @@
 import type { Access } from '../core/access.ts';
 import { ForeshadowError } from '../core/errors.ts';
 import type { KeyId } from '../core/key.ts';
+import { Calendar } from '../features/calendar.ts';
 import {
   chooseTop,
   disposeAll,
@@ -46,7 +47,13 @@ export interface Scored {
   readonly hit_share: Readonly<Record<Compared | 'oracle', number | null>>;
   readonly policies: PolicyShares;
   readonly calibration: { readonly predicted: number; readonly realised: number };
+  /** accesses in the window */
   readonly accesses: number;
+  /** the same for accesses to rows of a group while an announced event of it is on; null without any */
+  readonly announced: {
+    readonly accesses: number;
+    readonly hit_share: Readonly<Record<'chosen' | Ranking, number | null>>;
+  } | null;
 }
 
 export interface BudgetResult {
@@ -147,8 +154,33 @@ async function judge(
     policies: { once: realised, admit: realised, rechoose: realised },
     calibration: { predicted: expectedHitShare(manifest.calibration, score, chosen), realised },
     accesses: future.length,
+    announced: announcedShares(trained, options.world, keys, future),
   };
   return { ...result, scored };
+}
+
+/** Rows that had not been seen when the window began are left out: no choice could have held them. */
+function announcedShares(
+  { engine }: Trained,
+  { groupOf, events = [] }: World,
+  keys: BudgetResult['keys'],
+  future: readonly Access[],
+): Scored['announced'] {
+  if (!groupOf || events.length === 0) return null;
+  const calendar = new Calendar(events);
+  const on = future.filter(({ key, at }) => {
+    const group = groupOf(key);
+    return group !== null && calendar.at(group, at) >= 0 && engine.slotOf(key) !== undefined;
+  });
+  if (on.length === 0) return null;
+  const shares = (['chosen', ...rankings] as const).map((name) => {
+    const own = keys[name];
+    return [name, own ? hitShare(new Set(own), on).share : null];
+  });
+  return {
+    accesses: on.length,
+    hit_share: Object.fromEntries(shares) as Record<'chosen' | Ranking, number | null>,
+  };
 }
 
 async function keysByRanking(

@@ -100,6 +100,7 @@ function documentOf(
     policies: scored?.policies ?? null,
     calibration: scored?.calibration ?? null,
     accesses: scored?.accesses ?? 0,
+    announced: scored?.announced ?? null,
     ...cost,
   };
 }
@@ -112,6 +113,7 @@ function textOf({ cut, at }: Cut, result: BudgetResult, seconds: number): string
   const names = [...comparedNames, 'oracle'] as const;
   const { predicted, realised } = scored.calibration;
   const { once, admit, rechoose } = scored.policies;
+  const { announced } = scored;
   return [
     head,
     table([
@@ -119,6 +121,12 @@ function textOf({ cut, at }: Cut, result: BudgetResult, seconds: number): string
       ['  hit share', ...names.map((name) => percent(scored.hit_share[name]))],
       ['  of oracle', ...names.map((name) => percent(name === 'oracle' ? 1 : scored.share_of_oracle[name]))],
     ]),
-    `  predicted ${percent(predicted)}, realised ${percent(realised)}; once ${percent(once)}, admitting new rows ${percent(admit)}, choosing again ten times ${percent(rechoose)}\n`,
+    `  predicted ${percent(predicted)}, realised ${percent(realised)}; once ${percent(once)}, admitting new rows ${percent(admit)}, choosing again ten times ${percent(rechoose)}`,
+    ...(announced
+      ? [
+          `  rows of announced events: ${announced.accesses} accesses, ${percent(announced.hit_share.chosen)} hit (lfu ${percent(announced.hit_share.lfu)}, ewma ${percent(announced.hit_share.ewma)})`,
+        ]
+      : []),
+    '',
   ].join('\n');
 }

@@ -119,7 +119,7 @@ export class GroupBook {
     });
     const organic = (slot: number, from: number, to: number) =>
       levels[slot]! * phaseOver(phases[slot]!, from, to, horizonSeconds);
-    const lifts = this.#lifts(now, startedAt, organic);
+    const extras = this.#extras(now, startedAt, organic);
     const accesses = new Float64Array(this.size);
     const phase = new Float64Array(this.size);
     const announced = new Float64Array(this.size);
@@ -133,7 +133,7 @@ export class GroupBook {
         const shared = overlap(now, until, event.start, event.end);
         if (shared === 0) continue;
         const within = organic(slot, Math.max(now, event.start), Math.min(until, event.end));
-        expected += within * Math.max(0, (lifts.get(event.kind)! - 1) * event.weight);
+        expected += within * Math.max(0, extras.get(event.kind)! * event.weight);
         announced[slot] = Math.min(1, announced[slot]! + shared / horizonSeconds);
         if (event.start <= now) ongoing[slot] = 1;
       }
@@ -180,14 +180,16 @@ export class GroupBook {
     return phases;
   }
 
-  /** By kind of event: accesses during past ones, as far as they are past, over those expected without. */
-  #lifts(
+  /**
+   * By kind of event: what past ones, as far as they are past, brought on top of the usual, over the usual, for each unit
+   * of weight.
+   */
+  #extras(
     now: number,
     startedAt: number,
     organic: (slot: number, from: number, to: number) => number,
   ): Map<string, number> {
     const { events } = this.#calendar;
-    const during = new Map<string, { count: number; usual: number }>();
     const usual = new Float64Array(events.length);
     this.#names.forEach((name, slot) => {
       for (const i of this.#calendar.of(name)) {
@@ -196,11 +198,15 @@ export class GroupBook {
         if (to > from) usual[i]! += organic(slot, from, to);
       }
     });
-    events.forEach(({ kind }, i) => {
-      const sum = during.get(kind) ?? { count: PRIOR_ACCESSES * PRIOR_LIFT, usual: PRIOR_ACCESSES };
-      during.set(kind, { count: sum.count + this.#during[i]!, usual: sum.usual + usual[i]! });
+    const sums = new Map<string, { extra: number; usual: number }>();
+    events.forEach(({ kind, weight }, i) => {
+      const sum = sums.get(kind) ?? { extra: PRIOR_ACCESSES * (PRIOR_LIFT - 1), usual: PRIOR_ACCESSES };
+      sums.set(kind, {
+        extra: sum.extra + this.#during[i]! - usual[i]!,
+        usual: sum.usual + usual[i]! * weight,
+      });
     });
-    return new Map([...during].map(([kind, sum]) => [kind, sum.count / sum.usual]));
+    return new Map([...sums].map(([kind, sum]) => [kind, sum.extra / sum.usual]));
   }
 
   /** All that is remembered, copied. */
