@@ -46,6 +46,8 @@ export interface Scored {
   /** share of all accesses of the window, those of new rows included */
   readonly hit_share: Readonly<Record<Compared | 'oracle', number | null>>;
   readonly policies: PolicyShares;
+  /** the most rows that each policy held at one time */
+  readonly policy_rows: PolicyShares;
   readonly calibration: { readonly predicted: number; readonly realised: number };
   /** accesses in the window */
   readonly accesses: number;
@@ -103,7 +105,11 @@ export async function backtest(options: BacktestOptions): Promise<BudgetResult[]
     );
     return results.map((result, n) => ({
       ...result,
-      scored: result.scored && { ...result.scored, policies: policies[n]! },
+      scored: result.scored && {
+        ...result.scored,
+        policies: policies[n]!.shares,
+        policy_rows: policies[n]!.rows,
+      },
     }));
   } finally {
     disposeAll(trained);
@@ -152,6 +158,7 @@ async function judge(
     share_of_oracle: Object.fromEntries(ofOracle) as Scored['share_of_oracle'],
     hit_share: { ...shares, oracle },
     policies: { once: realised, admit: realised, rechoose: realised },
+    policy_rows: { once: rows, admit: rows, rechoose: rows },
     calibration: { predicted: expectedHitShare(manifest.calibration, score, chosen), realised },
     accesses: future.length,
     announced: announcedShares(trained, options.world, keys, future),

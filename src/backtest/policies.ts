@@ -15,6 +15,13 @@ export interface PolicyShares {
   readonly rechoose: number;
 }
 
+/** What the policies did, and what they cost. */
+export interface Played {
+  readonly shares: PolicyShares;
+  /** the most rows that each held at one time */
+  readonly rows: PolicyShares;
+}
+
 /** One choice to be kept up. */
 export interface Held extends Trained {
   /** what was chosen at the beginning */
@@ -31,12 +38,18 @@ export async function playPolicies(
   future: readonly Access[],
   at: number,
   seed: number,
-): Promise<PolicyShares[]> {
+): Promise<Played[]> {
   const engine = held[0]?.engine;
   if (!engine) return [];
   const known = engine.size;
   const horizon = engine.spec.horizonSeconds;
-  const tallies = held.map(({ chosen }) => ({ once: 0, admit: 0, rechoose: 0, current: chosen }));
+  const tallies = held.map(({ chosen }) => ({
+    once: 0,
+    admit: 0,
+    rechoose: 0,
+    current: chosen,
+    most: chosen.size,
+  }));
   let joined = new Set<KeyId>();
   let total = 0;
   let from = 0;
@@ -68,11 +81,15 @@ export async function playPolicies(
       engine.observe(access);
     }
     from = to;
+    for (const tally of tallies) tally.most = Math.max(tally.most, tally.current.size + joined.size);
   }
+  const admitted = engine.size - known;
   const share = (hits: number) => (total > 0 ? hits / total : 0);
-  return tallies.map(({ once, admit, rechoose }) => ({
-    once: share(once),
-    admit: share(admit),
-    rechoose: share(rechoose),
-  }));
+  return tallies.map(({ once, admit, rechoose, most }, n) => {
+    const { size } = held[n]!.chosen;
+    return {
+      shares: { once: share(once), admit: share(admit), rechoose: share(rechoose) },
+      rows: { once: size, admit: size + admitted, rechoose: most },
+    };
+  });
 }

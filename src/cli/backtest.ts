@@ -98,6 +98,7 @@ function documentOf(
     share_of_oracle: scored?.share_of_oracle ?? null,
     hit_share: scored?.hit_share ?? null,
     policies: scored?.policies ?? null,
+    policy_rows: scored?.policy_rows ?? null,
     calibration: scored?.calibration ?? null,
     accesses: scored?.accesses ?? 0,
     announced: scored?.announced ?? null,
@@ -113,6 +114,7 @@ function textOf({ cut, at }: Cut, result: BudgetResult, seconds: number): string
   const names = [...comparedNames, 'oracle'] as const;
   const { predicted, realised } = scored.calibration;
   const { once, admit, rechoose } = scored.policies;
+  const held = scored.policy_rows;
   const { announced } = scored;
   return [
     head,
@@ -121,7 +123,7 @@ function textOf({ cut, at }: Cut, result: BudgetResult, seconds: number): string
       ['  hit share', ...names.map((name) => percent(scored.hit_share[name]))],
       ['  of oracle', ...names.map((name) => percent(name === 'oracle' ? 1 : scored.share_of_oracle[name]))],
     ]),
-    `  predicted ${percent(predicted)}, realised ${percent(realised)}; once ${percent(once)}, admitting new rows ${percent(admit)}, choosing again ten times ${percent(rechoose)}`,
+    `  predicted ${percent(predicted)}, realised ${percent(realised)}; once ${percent(once)}, admitting new rows ${percent(admit)} (${held.admit} rows), choosing again ten times ${percent(rechoose)} (${held.rechoose} rows)`,
     ...(announced
       ? [
           `  rows of announced events: ${announced.accesses} accesses, ${percent(announced.hit_share.chosen)} hit (lfu ${percent(announced.hit_share.lfu)}, ewma ${percent(announced.hit_share.ewma)})`,
