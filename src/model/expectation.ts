@@ -93,7 +93,10 @@ const NOTHING = 1e-300;
  */
 export function corrected(expected: number, correction: number): number {
   if (correction === 0 || !Number.isFinite(correction)) return expected;
-  const value = expected * Math.exp(correction) + Math.expm1(correction);
+  const growth = Math.exp(correction);
+  // the difference is exact enough where it does not cancel, and much cheaper
+  const shift = Math.abs(correction) < 1e-3 ? Math.expm1(correction) : growth - 1;
+  const value = expected * growth + shift;
   return value > 0 ? value : NOTHING * Math.exp(value);
 }
 

@@ -87,10 +87,8 @@ class ScoringThread {
   constructor() {
     const file = new URL(`./scoring-thread${extname(import.meta.url)}`, import.meta.url);
     this.#worker = startWorkerThread(file, 'scoring');
-    this.#worker.on('message', ({ id, failure }: FromScoringThread) => {
-      if (failure === null) this.#settle(id, ({ resolve }) => resolve());
-      else this.#settle(id, ({ reject }) => reject(failed(failure)));
-    });
+    this.#worker.on('message', ({ id }: FromScoringThread) => this.#settle(id, ({ resolve }) => resolve()));
+    this.#worker.on('messageerror', (error) => this.#end(failed(error.message, error)));
     this.#worker.on('error', (error) => this.#end(failed((error as Error).message, error)));
     this.#worker.on('exit', (code) => this.#end(failed(`it ended with code ${code}`)));
   }
