@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
+import { briefStop } from '../../src/migration/cutover/attempt.ts';
 import { statementSnapshotReaders } from '../../src/migration/cutover/blockers.queries.ts';
 import { type Rig, type RigOptions, rig } from '../chaos/rig.ts';
 
@@ -79,6 +80,51 @@ describe('the brief stop', () => {
     const client = await m.db.client();
     const plan = { ...m.plan, sourceOid: rows.at(-1)?.oid as number };
     expect(await statementSnapshotReaders(client, plan)).toEqual(['dynamic(text)']);
+  });
+});
+
+describe('the brief stop and a transaction that is not in READ COMMITTED after all', () => {
+  const oldSnapshot = 'begin isolation level repeatable read; select 1 from pg_class limit 1';
+  const stopNow = async (m: Rig) => {
+    const client = await m.db.client();
+    const outcome = briefStop(client, await m.reload(), m.db.pool, 1);
+    return outcome.then(
+      () => 'swapped',
+      async (error: Error) => {
+        await client.query('rollback');
+        return error.message;
+      },
+    );
+  };
+
+  it('waits for it before anybody is held', async () => {
+    const m = await ready('read-committed');
+    const old = await m.db.client();
+    await old.query(oldSnapshot);
+    expect(await stopNow(m)).toContain('keep a snapshot, though cutover.isolation says read-committed');
+    expect((await m.reload()).status).toBe('IN_PROGRESS');
+    await old.query('commit');
+    expect(await stopNow(m)).toBe('swapped');
+    expect((await m.sql(twoRows)) as unknown).toEqual(changed);
+  });
+
+  it('gives up the swap for one that begins while it waits for its locks', async () => {
+    const m = await ready('read-committed');
+    const [holder, old] = await Promise.all([m.db.client(), m.db.client()]);
+    await holder.query('begin; select 1 from public.t limit 1');
+    const stopped = stopNow(m);
+    await until(
+      m,
+      `select 1 from pg_locks where relation = 'public.t'::regclass and mode = 'AccessExclusiveLock' and not granted`,
+    );
+    await old.query(oldSnapshot);
+    await holder.query('commit');
+    expect(await stopped).toContain('keep a snapshot, though cutover.isolation says read-committed');
+    // by the name of the target it still reads what the source has, by its own snapshot
+    const { rows } = await old.query('select id::int, v from t where id in (1, 9001) order by id');
+    expect(rows).toEqual(changed);
+    await old.query('commit');
+    expect(await stopNow(m)).toBe('swapped');
   });
 });
 

@@ -14,6 +14,7 @@ import {
   gaveUpWaiting,
   type Instant,
   instantNow,
+  keptSnapshots,
   lockHolders,
   olderSnapshots,
   type Queued,
@@ -183,6 +184,7 @@ export async function briefStop(
 ): Promise<Migration> {
   const { plan } = migration;
   await prepare(client, migration);
+  await requireNoKeptSnapshot(client);
   const mode = await laneMode(client, migration);
   // Before anything is held: from here on lanes find their rows locked and leave at once.
   await setLaneMode(client, plan, 'STOPPED');
@@ -208,7 +210,16 @@ export async function briefStop(
   while ((await refresh()).taken > 0) await bound(client, budget);
   await failpoint('stop.drained');
   const statements = await swapSql(client, migration); // under the lock: sequences must not move on
-  return finish(client, migration, pool, { attempt, budget, readers: budget, statements, queued: [] });
+  return finish(client, migration, pool, { attempt, budget, readers: budget, statements, queued: null });
+}
+
+/** The brief stop rests on the word that the application uses READ COMMITTED; where that can be seen to fail, it waits. */
+async function requireNoKeptSnapshot(client: Client): Promise<void> {
+  const kept = await keptSnapshots(client);
+  if (kept.length)
+    throw new Blocked(
+      `waiting for transactions that keep a snapshot, though cutover.isolation says read-committed: ${sayBlockers(kept)}`,
+    );
 }
 
 async function laneMode(client: Client, migration: Migration): Promise<LaneMode> {
@@ -229,8 +240,8 @@ async function finish(
     budget: Budget;
     readers: { asked: number; held: number };
     statements: readonly string[];
-    /** who was not waited for, because the guard will answer */
-    queued: readonly Queued[];
+    /** who was not waited for, because the guard will answer; null: nobody was asked, as all are in READ COMMITTED */
+    queued: readonly Queued[] | null;
   },
 ): Promise<Migration> {
   const { plan } = migration;
@@ -252,7 +263,8 @@ async function finish(
   ]);
   await failpoint('cutover.swapped');
   await failpoint('cutover.routed');
-  const gone = await gaveUpWaiting(client, plan.sourceOid, held.queued);
+  if (!held.queued) await requireNoKeptSnapshot(client);
+  const gone = await gaveUpWaiting(client, plan.sourceOid, held.queued ?? []);
   if (gone.length)
     throw new Blocked(`pid ${gone.join(', ')} queued with a snapshot from before the drain, and gave up`);
   await client.query('commit');

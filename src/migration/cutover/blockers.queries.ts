@@ -165,6 +165,22 @@ export function olderSnapshots(
   );
 }
 
+/**
+ * Sessions that keep a snapshot between two statements: a REPEATABLE READ or SERIALIZABLE transaction, or an open cursor.
+ * In READ COMMITTED there are none; where it was promised, they break the promise. One whose statement is under way
+ * cannot be told from the outside.
+ */
+export function keptSnapshots(client: ClientBase): Promise<Blocker[]> {
+  return lookAtSessions(
+    client,
+    prepared(
+      `select ${blockerColumns} from pg_stat_activity a left join pg_prepared_xacts p on false
+        where a.datname = current_database() and a.pid <> pg_backend_pid() and a.backend_xmin is not null
+          and a.state like 'idle in transaction%'`,
+    ),
+  );
+}
+
 /** The form of a statement, without the values in it. */
 const masked = (query: string) =>
   query
