@@ -66,7 +66,7 @@ describe('schedule', () => {
     expect(ungrouped(1)).toMatchObject({ tuning: [], validation: [] });
     expect(ungrouped(1).referencesBefore(0)).toEqual([]);
     expect(ungrouped(2)).toMatchObject({ tuning: [1.5, 1.25, 1], validation: [] });
-    expect(ungrouped(2).referencesBefore(0)).toEqual([1]);
+    expect(ungrouped(2).referencesBefore(0)).toEqual([1.5, 1]);
     expect(ungrouped(5)).toMatchObject({
       tuning: [4, 3.5, 3, 2.5, 2, 1.5, 1],
       validation: [
@@ -75,8 +75,8 @@ describe('schedule', () => {
         { offset: 1, windows: [1] },
       ],
     });
-    expect(ungrouped(5).referencesBefore(0)).toEqual([4, 3, 2, 1]);
-    expect(ungrouped(30).referencesBefore(0)).toEqual([15, 11, 8, 6, 4, 3, 2, 1]);
+    expect(ungrouped(5).referencesBefore(0)).toEqual([4, 3, 2.5, 2, 1.5, 1]);
+    expect(ungrouped(30).referencesBefore(0)).toEqual([15, 11, 8, 6, 4, 3, 2.5, 2, 1.5, 1]);
   });
 
   it('looks at the phase that the prediction will have, once the log is long enough', () => {
