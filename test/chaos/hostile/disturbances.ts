@@ -110,7 +110,11 @@ export class Disturbances {
       if (briefStop && this.#first('blocker')) this.#going.push(this.#blocker());
       if (straddle && this.#first('straddle'))
         this.#going.push(
-          this.#around.watch.straddle(() => this.#around.connect('straddle'), this.#around.stop),
+          this.#around.watch.straddle(
+            () => this.#around.connect('straddle'),
+            this.#around.stop,
+            briefStop ? 5 : undefined,
+          ),
         );
     }
     if (shoot && elapsed > this.#shootAt && this.#shots < mostShots && inDanger) {

@@ -60,8 +60,13 @@ export class Watch {
   /**
    * Takes a snapshot between the drain and the swap, and reads the new table by it after the swap: T must be complete for
    * it already. Holds the swap's last lock up for a moment to get in between.
+   * @param most attempts: where READ COMMITTED was promised, the swap waits for as long as somebody does this
    */
-  async straddle(connect: () => Promise<Client>, stop: { readonly now: boolean }): Promise<void> {
+  async straddle(
+    connect: () => Promise<Client>,
+    stop: { readonly now: boolean },
+    most = Number.POSITIVE_INFINITY,
+  ): Promise<void> {
     const [holder, old, looker] = await Promise.all([connect(), connect(), connect()]);
     const clients = [holder, old, looker];
     const swapWaits = async () =>
@@ -72,7 +77,7 @@ export class Watch {
       ).rowCount === 1;
     const closed = async () => (await looker.query(this.#gate ?? '')).rowCount === 1;
     try {
-      while (!stop.now && !this.straddled) {
+      for (let tried = 0; tried < most && !stop.now && !this.straddled; tried++) {
         await holder.query('begin; select 1 from public.t limit 1');
         while (!stop.now && !(await swapWaits()) && !(await closed())) await sleep(5);
         await old.query('begin isolation level repeatable read; select * from nothing');
