@@ -113,7 +113,7 @@ export class Disturbances {
           this.#around.watch.straddle(
             () => this.#around.connect('straddle'),
             this.#around.stop,
-            briefStop ? 5 : undefined,
+            briefStop ? 2 : undefined,
           ),
         );
     }
