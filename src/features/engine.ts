@@ -18,6 +18,16 @@ export interface EngineOptions {
   readonly events?: readonly CalendarEvent[];
 }
 
+/** The engine at one time, groups and seasons worked out. */
+interface View {
+  readonly moment: Moment;
+  readonly writer: VectorWriter;
+  /** one a group; null without groups */
+  readonly outlook: Float64Array | null;
+  /** how much had been observed */
+  readonly seen: number;
+}
+
 /**
  * What is remembered about every key that was ever seen, in typed arrays by slot. A slot is a key's number, in order
  * of first sight. The same engine serves training and scoring, so the two cannot differ.
@@ -36,7 +46,7 @@ export class FeatureEngine {
   readonly #groupOf: (key: KeyId) => string | null;
   #startedAt = Number.POSITIVE_INFINITY;
   #rows: RowState;
-  #writer: { readonly moment: Moment; readonly writer: VectorWriter; readonly seen: number } | null = null;
+  #writer: View | null = null;
   #seen = 0;
   #fixed: Moment | null = null;
 
@@ -59,7 +69,7 @@ export class FeatureEngine {
     engine.#fixed = moment;
     engine.#rows = moment.rows;
     engine.#startedAt = moment.startedAt;
-    engine.#writer = { moment, writer: new VectorWriter(moment), seen: 0 };
+    engine.#writer = { moment, writer: new VectorWriter(moment), outlook: null, seen: 0 };
     return engine;
   }
 
@@ -232,36 +242,41 @@ export class FeatureEngine {
     return out;
   }
 
-  /** The vector of every key of a group (null: of none) that was never seen. */
-  prototype(now: number, group: string | null = null): Float32Array {
-    return this.#view(now).writer.prototype(this.#groups.slot(group ?? ''));
+  /**
+   * What a group (null: none) has before it: accesses expected in [now, now + H), over those of an average horizon. Rows
+   * that were never seen have no more to tell of themselves than this. 1 for a group that was never seen either.
+   */
+  outlook(now: number, group: string | null): number {
+    const slot = this.#groups.find(group ?? '');
+    return (slot !== undefined && this.#view(now).outlook?.[slot]) || 1;
   }
 
   /** Working out groups and seasons takes a while: it is done once for as long as nothing is observed. */
-  #view(now: number): { readonly moment: Moment; readonly writer: VectorWriter } {
+  #view(now: number): View {
     if (this.#writer?.seen === this.#seen && this.#writer.moment.now === now) return this.#writer;
     if (this.#fixed) throw new RangeError(`this engine knows the moment ${this.#fixed.now}, not ${now}`);
     const { spec } = this;
+    const { outlook, ...groups } = this.#groupsAt(now);
     const moment = {
       spec,
       now,
       startedAt: this.#startedAt,
       size: this.size,
       rows: this.#rows,
-      ...this.#groupsAt(now),
+      ...groups,
     };
-    this.#writer = { moment, writer: new VectorWriter(moment), seen: this.#seen };
+    this.#writer = { moment, writer: new VectorWriter(moment), outlook, seen: this.#seen };
     return this.#writer;
   }
 
-  #groupsAt(now: number): Pick<Moment, 'groupFactors' | 'groupColumns'> {
+  #groupsAt(now: number): Pick<Moment, 'groupFactors' | 'groupColumns'> & Pick<View, 'outlook'> {
     const { spec } = this;
     const { horizonSeconds, accessHalfLives } = spec;
     const exposure = now - this.#startedAt;
     const factorOf = (halfLife: number) => horizonFactor(horizonSeconds, halfLife * horizonSeconds, exposure);
     if (!spec.grouped) {
       const groupFactors = accessHalfLives.map((halfLife) => Float64Array.of(factorOf(halfLife)));
-      return { groupFactors, groupColumns: new Float32Array(0) };
+      return { groupFactors, groupColumns: new Float32Array(0), outlook: null };
     }
     const forecast = this.#groups.forecast(now, this.#startedAt);
     const groupFactors = accessHalfLives.map((_, i) =>
@@ -282,7 +297,7 @@ export class FeatureEngine {
         group * 5,
       );
     }
-    return { groupFactors, groupColumns };
+    return { groupFactors, groupColumns, outlook: forecast.outlook };
   }
 
   #decayed(now: number, counter: number, slots?: ArrayLike<number>): Float64Array {

@@ -19,6 +19,8 @@ export interface GroupForecast {
   readonly accesses: Float64Array;
   /** log of the phase: accesses expected without events, over those of an average horizon */
   readonly phase: Float64Array;
+  /** accesses expected, phase and events included, over those of an average horizon without events */
+  readonly outlook: Float64Array;
   /** share of the window with an announced event, 0–1 */
   readonly announced: Float64Array;
   /** 1 while an event is on, else 0 */
@@ -69,6 +71,11 @@ export class GroupBook {
       if (slot === this.#totals.length) this.#grow(Math.max(16, slot * 2));
     }
     return slot;
+  }
+
+  /** The number of a group that has been seen. */
+  find(group: string): number | undefined {
+    return this.#slots.get(group);
   }
 
   observe(slot: number, at: number, weight: number): void {
@@ -122,6 +129,7 @@ export class GroupBook {
     const extras = this.#extras(now, startedAt, organic);
     const accesses = new Float64Array(this.size);
     const phase = new Float64Array(this.size);
+    const outlook = new Float64Array(this.size);
     const announced = new Float64Array(this.size);
     const ongoing = new Uint8Array(this.size);
     for (let slot = 0; slot < this.size; slot++) {
@@ -138,8 +146,9 @@ export class GroupBook {
         if (event.start <= now) ongoing[slot] = 1;
       }
       accesses[slot] = expected;
+      outlook[slot] = levels[slot]! > 0 ? expected / levels[slot]! : Math.exp(phase[slot]!);
     }
-    return { accesses, phase, announced, ongoing };
+    return { accesses, phase, outlook, announced, ongoing };
   }
 
   /** Accesses in each hour of the week over those of an average hour, one group's; shrunk to the day, and to 1. */

@@ -90,19 +90,6 @@ export class VectorWriter {
       out[to++] = this.#moment.groupColumns[group * GROUP_COLUMNS + i]!;
     }
   }
-
-  /** The vector of a row of one group that was never seen: all counters zero, every time "never". */
-  prototype(group: number): Float32Array {
-    const { spec } = this.#moment;
-    const out = new Float32Array(spec.columns.length);
-    const stride = this.#factors.length;
-    out.fill(log1p(64 * LONGEST), stride, stride + 3);
-    if (spec.grouped) {
-      const columns = this.#moment.groupColumns.subarray(group * GROUP_COLUMNS, (group + 1) * GROUP_COLUMNS);
-      out.set(columns, out.length - GROUP_COLUMNS);
-    }
-    return out;
-  }
 }
 
 const since = (now: number, time: number, horizon: number): number =>

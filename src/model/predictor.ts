@@ -141,9 +141,13 @@ export class Predictor {
     return baseExpectation(engine, now, baseOf(this.manifest), slots);
   }
 
-  /** What to expect of a row that the log never showed: the mean of such rows over past windows. */
-  scoreUnknown(): UnknownScore {
-    const { accesses, changes } = this.manifest.unknown;
+  /**
+   * What to expect of a row that the log never showed: the mean of such rows over past windows.
+   * @param outlook of its group, see FeatureEngine
+   */
+  scoreUnknown(outlook = 1): UnknownScore {
+    const accesses = this.manifest.unknown.accesses * outlook;
+    const changes = this.manifest.unknown.changes * outlook;
     return { accesses, changes, score: worth(accesses, changes, this.manifest.change_weight) };
   }
 

@@ -66,6 +66,11 @@ export class Observation {
     return added.sort((a, b) => a.at - b.at);
   }
 
+  /** Groups of rows that were not seen yet; none where the migration names no column for them. */
+  groupsOf(migration: Migration, keys: readonly KeyId[]): Promise<ReadonlyMap<KeyId, string>> {
+    return groupsOf(this.#ctx, migration, new Set(keys));
+  }
+
   /** Before anything is taken in, so that a query that fails loses nothing. */
   async #lookUp(migration: Migration, keys: readonly KeyId[]): Promise<void> {
     const unknown = new Set(keys.filter((key) => this.engine.slotOf(key) === undefined));

@@ -31,7 +31,8 @@ export async function scoreKeys(
   keys: readonly KeyId[],
   now: number,
 ): Promise<KeyScores> {
-  const engine = live.observation?.engine;
+  const { observation } = live;
+  const engine = observation?.engine;
   if (!engine) throw new Error('nothing has been observed yet: follow the migration first');
   const known: boolean[] = [];
   const slots: number[] = [];
@@ -40,14 +41,20 @@ export async function scoreKeys(
     known.push(slot !== undefined);
     if (slot !== undefined) slots.push(slot);
   }
+  const unseen = keys.filter((_, i) => !known[i]);
+  const groups = unseen.length > 0 ? await observation.groupsOf(migration, unseen) : new Map<KeyId, string>();
   return live.withPredictor(async (predictor) => {
     const found = predictor
       ? await predictor.scoreSlots(engine, now, Int32Array.from(slots))
       : recentUse(engine, now, Int32Array.from(slots));
-    const unknown = predictor?.scoreUnknown() ?? { score: 0, accesses: 0, changes: 0 };
-    const spread = (values: Float64Array, otherwise: number) => {
+    const nothing = { score: 0, accesses: 0, changes: 0 };
+    const unknown = (key: KeyId) =>
+      predictor?.scoreUnknown(engine.outlook(now, groups.get(key) ?? null)) ?? nothing;
+    const spread = (name: 'score' | 'accesses' | 'changes') => {
       let next = 0;
-      return Float64Array.from(known, (seen) => (seen ? (values[next++] as number) : otherwise));
+      return Float64Array.from(keys, (key, i) =>
+        known[i] ? (found[name][next++] as number) : unknown(key)[name],
+      );
     };
     return {
       model: {
@@ -57,9 +64,9 @@ export async function scoreKeys(
         trained_until: predictor?.manifest.training.until ?? null,
         horizon_s: engine.spec.horizonSeconds,
       },
-      score: spread(found.score, unknown.score),
-      accesses: spread(found.accesses, unknown.accesses),
-      changes: spread(found.changes, unknown.changes),
+      score: spread('score'),
+      accesses: spread('accesses'),
+      changes: spread('changes'),
       known,
     };
   });

@@ -44,7 +44,7 @@ const all = (engine: FeatureEngine) => ({
   keys: engine.keys(),
   startedAt: engine.startedAt,
   vectors: Buffer.from(engine.matrix(now).buffer).toString('hex'),
-  prototype: Buffer.from(engine.prototype(now).buffer).toString('hex'),
+  outlook: [engine.outlook(now, null), engine.outlook(now, 'a')],
   share: engine.groupShare(now, 5),
   changes: engine.changeTotals(),
   last: engine.lastChange(),

@@ -123,10 +123,13 @@ describe('groups', () => {
     const engine = new FeatureEngine(spec, { groupOf });
     engine.observeAll(shifts(14));
     const now = 14 * DAY + 8 * HOUR;
-    const [busy, idle] = [engine.prototype(now, 'day'), engine.prototype(now, 'night')];
-    expect(busy[column('group_forecast')]).toBeGreaterThan(idle[column('group_forecast')]! + 1);
-    expect(busy[column('accesses_1H')]).toBe(0);
-    expect(engine.prototype(now)[column('group_forecast')]).toBe(0);
+    expect(engine.outlook(now, 'day')).toBeGreaterThan(1.7);
+    expect(engine.outlook(now, 'night')).toBeLessThan(0.2);
+    expect(engine.outlook(now, 'never seen')).toBe(1);
+    const sale = event(now, now + 4 * HOUR, 'night');
+    const told = new FeatureEngine(spec, { groupOf, events: [sale] });
+    told.observeAll(shifts(14));
+    expect(told.outlook(now, 'night')).toBeCloseTo(2 * engine.outlook(now, 'night'), 5);
   });
 });
 

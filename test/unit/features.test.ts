@@ -149,15 +149,6 @@ describe('feature engine', () => {
     );
   });
 
-  it('has a prototype for keys never seen: nothing counted, every time "never"', () => {
-    const prototype = new FeatureEngine(spec).prototype(0);
-    expect(prototype).toHaveLength(spec.columns.length);
-    const never = Math.fround(Math.log(1 + 64 * 1024));
-    spec.columns.forEach((name, i) => {
-      expect(prototype[i], name).toBe(name.startsWith('since_') ? never : 0);
-    });
-  });
-
   it('refuses a half-life that the spec has not', () => {
     const engine = new FeatureEngine(spec);
     expect(() => engine.ewma(0, spec.accessHalfLives.length)).toThrow(RangeError);
