@@ -4,14 +4,17 @@ import { createContext } from '../context.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { ForeshadowError } from '../core/errors.ts';
 import { initSchema } from '../db/migrate.ts';
+import { getMigration } from '../migration/status.store.ts';
 import type { StatusDocument } from '../migration/status.ts';
 import { type PipelineEvent, runMigration } from '../pipeline.ts';
+import { type CopySample, coverageCurve } from './copy-order.ts';
+import { CopyWatch } from './copy-watch.ts';
 import { type DemoReport, demoReport, round } from './document.ts';
 import { hitShares, insertedAfter, latencies, oracleShare, readCounts } from './measure.ts';
 import type { ApplicationSummary } from './messages.ts';
 import { createProgress } from './progress.ts';
 import { type OperationRecord, parseRecord } from './record.ts';
-import { migrationFile } from './schema.ts';
+import { migrationFile, migrationName } from './schema.ts';
 import { Stage } from './stage.ts';
 
 export interface DemoOptions {
@@ -72,6 +75,7 @@ interface Act {
   readonly ended: number;
   readonly status: StatusDocument;
   readonly reads: ReadsCutOver | null;
+  readonly copy: readonly CopySample[];
   readonly summary: ApplicationSummary;
   readonly logBytesPerSecond: number;
 }
@@ -99,7 +103,8 @@ async function perform(
     const line = progress(event);
     if (line !== null) tell(line);
   };
-  const status = await migrate(stage, onEvent, signal);
+  const copy = new CopyWatch();
+  const status = await migrate(stage, copy, onEvent, signal);
 
   // the window of the hit shares must be over before the application ends
   const cutOver = (reads as ReadsCutOver | null)?.at ?? Number.NEGATIVE_INFINITY;
@@ -111,11 +116,12 @@ async function perform(
   const ended = clock.now();
   tell('the application stops, and holds the table against its own books');
   const summary = await stage.application.stop();
-  return { opened, started, completed, ended, status, reads, summary, logBytesPerSecond };
+  return { opened, started, completed, ended, status, reads, copy: copy.samples, summary, logBytesPerSecond };
 }
 
 async function migrate(
   stage: Stage,
+  copy: CopyWatch,
   onEvent: (event: PipelineEvent) => void,
   signal: AbortSignal | undefined,
 ): Promise<StatusDocument> {
@@ -128,10 +134,15 @@ async function migrate(
   try {
     await initSchema(ctx.pool);
     return await runMigration(ctx, migrationFile({ rows, queryLog }), {
-      onEvent,
+      onEvent: (event) => {
+        if (event.type === 'status' && event.status === 'IN_PROGRESS')
+          copy.start(ctx.pool, async () => (await getMigration(ctx.pool, migrationName)).plan);
+        onEvent(event);
+      },
       ...(signal ? { signal } : {}),
     });
   } finally {
+    await copy.stop();
     await ctx.close();
   }
 }
@@ -155,6 +166,7 @@ async function takeStock(stage: Stage, act: Act, elapsed: () => number): Promise
     timeToComplete: Number.isFinite(completed) ? completed - started : null,
     status,
     shadow: judgeShadow(records, reads, stage.rows),
+    coverage: judgeOrder(records, act),
     latency,
     app: {
       reads: summary.reads,
@@ -206,6 +218,24 @@ function judgeShadow(
     oracle: digits(oracleShare(counts, budget, (key) => !later.has(key))),
     window_s: hitWindow,
     reads: total,
+  };
+}
+
+/** The order of the copy, held against other orders by what the application read meanwhile. */
+function judgeOrder(
+  records: readonly OperationRecord[],
+  { reads, copy }: Pick<Act, 'reads' | 'copy'>,
+): DemoReport['coverage'] {
+  const shadow = reads?.sets.get('shadow');
+  const curve = shadow ? coverageCurve(records, copy, shadow) : null;
+  if (!curve) return null;
+  const rounded = <T extends object>(shares: T) =>
+    Object.fromEntries(Object.entries(shares).map(([name, share]) => [name, round(share, 4)])) as T;
+  return {
+    reads: curve.reads,
+    window_s: round(curve.seconds, 1),
+    points: curve.points.map(rounded),
+    area: rounded(curve.area),
   };
 }
 

@@ -1,5 +1,6 @@
 import type { MigrationStatus } from '../core/states.ts';
 import type { StatusDocument } from '../migration/status.ts';
+import type { ByOrder } from './copy-order.ts';
 import type { Audit } from './ledger.ts';
 import type { Latency } from './measure.ts';
 
@@ -29,6 +30,18 @@ export interface DemoReport {
     readonly window_s: number;
     readonly reads: number;
   } & Readonly<Record<Rule, number | null>>;
+  /**
+   * Share of the application's own row reads that the target could serve, against how much of the table the copy had
+   * passed: as it went, and in other orders. null when the copy was not seen to its end
+   */
+  readonly coverage: {
+    readonly reads: number;
+    readonly window_s: number;
+    /** `copied` and the shares are 0–1 */
+    readonly points: readonly ({ readonly copied: number } & ByOrder)[];
+    /** under the whole curve, 0–1 */
+    readonly area: ByOrder;
+  } | null;
   readonly confidence: Pick<
     NonNullable<StatusDocument['confidence']>,
     'level' | 'lower' | 'upper' | 'similarity_score' | 'change_rate_factor' | 'threshold'
@@ -76,6 +89,7 @@ export interface Measured {
   readonly timeToComplete: number | null;
   readonly status: StatusDocument;
   readonly shadow: DemoReport['shadow'];
+  readonly coverage: DemoReport['coverage'];
   readonly latency: Readonly<Record<Phase, Latency>>;
   readonly app: Omit<DemoReport['app'], 'p50_ms' | 'p99_ms' | 'max_ms'>;
   readonly queryLog: DemoReport['query_log'];
@@ -103,6 +117,7 @@ export function demoReport(measured: Measured): DemoReport {
     time_to_reads_on_target_s: roundOrNull(measured.timeToReads, 1),
     time_to_complete_s: roundOrNull(measured.timeToComplete, 1),
     shadow: measured.shadow,
+    coverage: measured.coverage,
     confidence: c && {
       level: c.level,
       lower: c.lower,

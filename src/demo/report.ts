@@ -1,3 +1,4 @@
+import type { CopyOrder } from './copy-order.ts';
 import { type DemoReport, type Phase, phases, type Rule } from './document.ts';
 
 const meanings: Readonly<Record<Rule | 'shadow', string>> = {
@@ -9,11 +10,19 @@ const meanings: Readonly<Record<Rule | 'shadow', string>> = {
   oracle: 'the most used rows of these seconds, known afterwards: no choice can do better',
 };
 
+const orderNames: Readonly<Record<CopyOrder, readonly [name: string, meaning: string]>> = {
+  as_it_went: ['as it went', 'shadow, then the hottest range first'],
+  key_order: ['key order', 'same shadow, then from the lowest key up'],
+  reverse_key_order: ['reverse key order', 'same shadow, then from the highest key down: here, newest first'],
+  key_order_no_shadow: ['key order, no shadow', 'from the lowest key up, nothing before'],
+};
+
 /** The demo's result for a person: what was measured, and what it means. */
 export function reportText(report: DemoReport): string {
   return [
     heading(report),
     shadow(report),
+    coverage(report),
     confidence(report),
     application(report),
     locks(report),
@@ -50,6 +59,29 @@ function shadow({ shadow: s, model }: DemoReport): string {
   const rows = lines.map(([name, share, meaning]) => [`  ${name}`, bar(share), percent(share), meaning]);
   const about = model?.predictor ? [`  predictor ${model.predictor}: ${model.reason ?? ''}`] : [];
   return [title, `  (${under})`, table(rows), ...about].join('\n');
+}
+
+function coverage({ coverage: c }: DemoReport): string {
+  if (!c) return '';
+  const share = (x: number) => `${(100 * x).toFixed(0)} %`.padStart(5);
+  const rows = (Object.keys(orderNames) as CopyOrder[]).map((order) => ({
+    area: c.area[order],
+    cells: [
+      `  ${orderNames[order][0]}`,
+      ...c.points.map((point) => share(point[order])),
+      c.area[order].toFixed(3),
+      orderNames[order][1],
+    ],
+  }));
+  rows.sort((a, b) => b.area - a.area);
+  return [
+    'Share of reads that the target could serve while the rest was copied, by the order of the copy',
+    `  (${count(c.reads)} row reads in the ${c.window_s.toFixed(1)} s of the copy; other orders by the same reads at the same times. Rows changed meanwhile are there in each)`,
+    table([
+      ['  of the table copied', ...c.points.map((point) => share(point.copied)), 'area', ''],
+      ...rows.map(({ cells }) => cells),
+    ]),
+  ].join('\n');
 }
 
 function confidence({ confidence: c }: DemoReport): string {

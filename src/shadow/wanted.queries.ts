@@ -228,7 +228,10 @@ export async function forgetChanges(pool: Pool, plan: TablePlan, before: number)
   await pool.query(`delete from ${plan.names.changeEvent} where at < to_timestamp($1::float8)`, [before]);
 }
 
-/** Adds priorities up by range: the hottest range is copied first. Keys that the type cannot hold count for nothing. */
+/**
+ * Adds priorities up by range: the hottest range is copied first. Rows that the target has already count for nothing, and
+ * so do keys that the type cannot hold.
+ */
 export async function setRangeHeat(
   pool: Pool,
   plan: TablePlan,
@@ -248,6 +251,7 @@ export async function setRangeHeat(
       `update ${range} t set heat = t.heat + h.heat from (
          select r.range_id, sum(($1::float8[])[d.n]) as heat from ${rows.sql} d join ${range} r
              on (r.lo_k1 is null or (${k}) > (${low})) and (r.hi_k1 is null or (${k}) <= (${high}))
+          where not exists (select from ${plan.names.member} m where ${sameKey(plan, 'm', 'd')} and m.state = 'present')
           group by r.range_id) h
         where t.range_id = h.range_id`,
       [ids.map((id) => priority[index.get(id) as number]), ...rows.values],

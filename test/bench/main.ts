@@ -4,6 +4,7 @@ import { copy } from './copy.ts';
 import { cutover } from './cutover.ts';
 import { http } from './http.ts';
 import { latency } from './latency.ts';
+import { order } from './order.ts';
 import { overlay } from './overlay.ts';
 import { score } from './score.ts';
 import { type BenchReport, withBenchServer } from './server.ts';
@@ -21,6 +22,14 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
       cutover(server, rows, { cycles: number('cycles', 50), rate: number('rate', 1000) }),
     ),
   latency: (rows) => withBenchServer((server) => latency(server, rows, { rate: number('rate', 1000) })),
+  order: (rows) =>
+    order(rows, {
+      seconds: number('seconds', 45),
+      warmup: number('warmup', 30),
+      rate: number('rate', 500),
+      together: number('together', 100),
+      drift: number('drift', 100),
+    }),
   overlay: (rows) =>
     withBenchServer((server) => overlay(server, rows, { passed: number('passed', 5_000_000) })),
   http: (rows) => withBenchServer((server) => http(server, rows, { seconds: number('seconds', 300) })),
@@ -29,7 +38,12 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
 };
 
 /** Rows where 2 million are not right: figures that do not depend on them, or a goal that names them. */
-const usual: Readonly<Record<string, number>> = { capture: 200_000, http: 200_000, score: 10_000_000 };
+const usual: Readonly<Record<string, number>> = {
+  capture: 200_000,
+  http: 200_000,
+  order: 1_000_000,
+  score: 10_000_000,
+};
 
 const args = process.argv.slice(2);
 const names = args.filter((arg) => arg in benches);

@@ -70,8 +70,8 @@ export const benchFile = (lanes = 2) =>
   });
 
 /** The migration in SHADOWING, with its lanes at work. */
-export async function shadowing(ctx: Context, lanes = 2): Promise<Run> {
-  const migration: Migration = await plan(ctx, benchFile(lanes));
+export async function shadowing(ctx: Context, lanes = 2, file = benchFile(lanes)): Promise<Run> {
+  const migration: Migration = await plan(ctx, file);
   const begun = await beginShadowing(ctx.pool, migration, {
     lanes,
     clock: ctx.clock,

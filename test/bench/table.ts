@@ -13,6 +13,7 @@ const goals: Readonly<Record<string, readonly Bound[]>> = {
     ['rows_lost', '≤', 0],
     ['updates_lost', '≤', 0],
   ],
+  order: [['area_ratio', '≥', 1]],
   latency: [
     ['p99_ratio', '≤', 2],
     ['writes_ratio', '≥', 0.8],

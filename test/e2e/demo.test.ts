@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { describe, expect, test } from 'vitest';
+import { copyOrders } from '../../src/demo/copy-order.ts';
 import { runDemo } from '../../src/demo/demo.ts';
 import type { DemoReport } from '../../src/demo/document.ts';
 import { reportText } from '../../src/demo/report.ts';
@@ -46,6 +47,8 @@ describe('the demo', () => {
     expect(report.app.audit.written).toBeGreaterThan(100);
     expect(Math.min(...Object.values(report.app.served))).toBeGreaterThan(100);
     keepsTheContract(report);
+    showsTheOrder(report.coverage);
+    expect(reportText(report)).toContain('by the order of the copy');
     expect(reportText(report)).toContain('oracle');
     expect(lines.some((line) => line.startsWith('reads are on the target'))).toBe(true);
     expect(await serverOf(lines)).toBe('gone');
@@ -101,6 +104,20 @@ function keepsTheContract(report: DemoReport): void {
   expect(report.locks.length).toBeGreaterThanOrEqual(3);
   for (const each of report.locks) expect(each).toEqual(lock);
   expect(report.shadow.oracle).toBeGreaterThanOrEqual(report.shadow.hit_share ?? 1);
+}
+
+/** Shares for every order of the copy; which one wins is for the report to say. */
+function showsTheOrder(coverage: DemoReport['coverage']): void {
+  expect(coverage?.reads).toBeGreaterThan(100);
+  expect(coverage?.points.map((point) => point.copied)).toEqual([0.1, 0.25, 0.5, 0.75]);
+  for (const shares of [...(coverage?.points ?? []), coverage?.area]) {
+    for (const order of copyOrders) {
+      expect(shares?.[order], order).toBeGreaterThanOrEqual(0);
+      expect(shares?.[order], order).toBeLessThanOrEqual(1);
+    }
+    // what the shadow holds is there besides
+    expect(shares?.key_order).toBeGreaterThanOrEqual(shares?.key_order_no_shadow ?? 1);
+  }
 }
 
 function pick(from: object | null, names: readonly string[]): Record<string, unknown> {
