@@ -5,14 +5,21 @@ const PER_OCTAVE = 4;
 const LOWEST = -24;
 const BINS = 2 * -LOWEST * PER_OCTAVE;
 
-/** How a predictor's scores went with what came, over the rows of past windows. */
+/** How a predictor's scores went with what came, over the rows of past windows, earliest first. */
 export class CalibrationBins {
   readonly rows = new Float64Array(BINS + 1);
   readonly scores = new Float64Array(BINS + 1);
   readonly actual = new Float64Array(BINS + 1);
 
-  /** @param actual what each row's accesses in the window were worth */
+  /**
+   * Takes in a window.
+   * @param actual what each row's accesses in the window were worth
+   */
   add(scores: ArrayLike<number>, actual: ArrayLike<number>): void {
+    // a log grows: each window tells twice as much of what comes as the one before it
+    for (const sums of [this.rows, this.scores, this.actual]) {
+      for (let bin = 0; bin < sums.length; bin++) sums[bin]! /= 2;
+    }
     for (let i = 0; i < scores.length; i++) {
       const bin = binOf(scores[i]!);
       this.rows[bin]! += 1;

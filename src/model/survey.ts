@@ -39,7 +39,7 @@ export interface Survey {
   /** none at all without groups */
   readonly group: TriedHalfLives;
   readonly lfu: Tried;
-  /** mean share of a window's accesses on rows that had not been seen when it began */
+  /** share of the latest window's accesses on rows that had not been seen when it began: it falls as a log grows */
   readonly unseenShare: number;
   readonly windows: readonly WindowMetrics[];
   /** by offset of the reference */
@@ -77,7 +77,7 @@ export async function survey(past: Past, budgets: readonly Budget[], sampleLimit
     }
     if (!schedule.tuning.includes(offset)) return;
     const judge = judgeOf(past, engine, future, budgets);
-    unseenShare += judge.unseenShare / schedule.tuning.length;
+    unseenShare = judge.unseenShare;
     const note = async ({ shares, bins }: Tried, expected: Expectation) => {
       shares.push(judge.expected(expected, bins));
       await breathe();

@@ -16,7 +16,7 @@ import { type Recipe, usualRecipe } from './recipe.ts';
 import { hashLog } from './replay.ts';
 import { LEAST_WINDOWS } from './schedule.ts';
 import { type Choice, choosePredictor, type PredictorName } from './select.ts';
-import { type Survey, samplesAt, survey, type TriedHalfLives } from './survey.ts';
+import { type Survey, samplesAt, survey, type Tried, type TriedHalfLives } from './survey.ts';
 import { type ValidatedNetwork, validateNetwork } from './validate.ts';
 
 const SAMPLE_ROWS = 100_000;
@@ -199,12 +199,12 @@ interface Tuned {
   readonly base: Base;
 }
 
-function tune({ spec, schedule: { history } }: Past, found: Survey, budget: number): Tuned {
+function tune({ spec, schedule }: Past, found: Survey, budget: number): Tuned {
   const windows = found.windows.length;
   const untuned = {
     index: spec.accessHalfLives.indexOf(UNTUNED_HALF_LIFE),
     mean: 0,
-    reason: `the log holds ${history.toFixed(2)} horizons, too few to tune on`,
+    reason: `the log holds ${schedule.history.toFixed(2)} horizons, too few to tune on`,
   };
   const best = (halfLives: TriedHalfLives) => {
     let top = untuned;
@@ -224,7 +224,13 @@ function tune({ spec, schedule: { history } }: Past, found: Survey, budget: numb
   });
   const ewma = best(found.ewma);
   const group = best(found.group);
-  const name = group.mean > ewma.mean ? 'group' : 'ewma';
+  const sharesOf = (tried: Tried | null | undefined) => tried?.shares.map((window) => window[budget]!) ?? [];
+  // what the network corrects is chosen as a predictor is: a gain within its error is none
+  const base = choosePredictor(
+    { ewma: sharesOf(found.ewma[ewma.index]), group: sharesOf(found.group[group.index]) },
+    schedule.validation.length || windows,
+  ).predictor;
+  const name = base === 'group' ? 'group' : 'ewma';
   return {
     halfLife: described(ewma),
     groupHalfLife: described(group),
