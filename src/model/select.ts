@@ -22,8 +22,15 @@ export interface Choice {
 }
 
 /**
+ * How many standard errors are as unlikely as one of a normal distribution (one-sided 0.841), when the error itself comes
+ * from few windows: Student's t with 2, 3, 4 … degrees of freedom.
+ */
+const STUDENT = [1.32, 1.2, 1.14, 1.11, 1.09] as const;
+
+/**
  * Step aside: the EWMA chooses unless another predictor's mean paired gain in hit share exceeds one standard error;
- * then the one with the largest mean gain does.
+ * then the one with the largest mean gain does. The network goes the whole way where `mix` goes half of it, and has to
+ * show a little more: so many errors as Student's t asks for with so few windows.
  * @param shares hit shares by predictor, one a window, in the same order for all
  * @param separate how many of the windows do not overlap; only those make the standard error smaller
  */
@@ -43,12 +50,13 @@ export function choosePredictor(
     if (name === 'ewma' || own?.length !== ewma.length) continue;
     const gain = pairedGain(own, ewma, separate);
     gains[name] = gain;
-    if (gain.mean > gain.standardError && gain.mean > (gains[best]?.mean ?? 0)) best = name;
+    const errors = name === 'network' ? (STUDENT[separate - LEAST_WINDOWS] ?? 1.09) : 1;
+    if (gain.mean > errors * gain.standardError && gain.mean > (gains[best]?.mean ?? 0)) best = name;
   }
   const won = gains[best];
   const reason = won
-    ? `${best} beats the EWMA by ${won.mean.toFixed(4)} of the accesses, more than its standard error ${won.standardError.toFixed(4)}, on ${won.windows} past windows`
-    : `no other predictor beats the EWMA by more than a standard error on ${ewma.length} past windows`;
+    ? `${best} beats the EWMA by ${won.mean.toFixed(4)} of the accesses, its standard error being ${won.standardError.toFixed(4)}, on ${won.windows} past windows`
+    : `no other predictor beats the EWMA by enough, beside its standard error, on ${ewma.length} past windows`;
   return { predictor: best, reason, gains };
 }
 
