@@ -1,9 +1,13 @@
 import Type, { type Static } from 'typebox';
 
-/** Scores are counted in bins of a quarter of an octave, from 2^−24 to 2^24; a last one holds what is below. */
-const PER_OCTAVE = 4;
-const LOWEST = -24;
-const BINS = 2 * -LOWEST * PER_OCTAVE;
+/**
+ * Scores are counted in bins of half an octave. A short half-life leaves scores far below any count, and their order is
+ * all that tells one row from another: so the bins go down to 2^−512. One more holds what is below.
+ */
+const PER_OCTAVE = 2;
+const LOWEST = -512;
+const HIGHEST = 24;
+const BINS = (HIGHEST - LOWEST) * PER_OCTAVE;
 
 /** How a predictor's scores went with what came, over the rows of past windows, earliest first. */
 export class CalibrationBins {
