@@ -97,7 +97,7 @@ describe('the brief stop and a transaction that is not in READ COMMITTED after a
     );
   };
 
-  it('waits for it before anybody is held', async () => {
+  it('waits for it', async () => {
     const m = await ready('read-committed');
     const old = await m.db.client();
     await old.query(oldSnapshot);

@@ -184,7 +184,6 @@ export async function briefStop(
 ): Promise<Migration> {
   const { plan } = migration;
   await prepare(client, migration);
-  await requireNoKeptSnapshot(client);
   const mode = await laneMode(client, migration);
   // Before anything is held: from here on lanes find their rows locked and leave at once.
   await setLaneMode(client, plan, 'STOPPED');
@@ -213,7 +212,11 @@ export async function briefStop(
   return finish(client, migration, pool, { attempt, budget, readers: budget, statements, queued: null });
 }
 
-/** The brief stop rests on the word that the application uses READ COMMITTED; where that can be seen to fail, it waits. */
+/**
+ * The brief stop rests on the word that the application uses READ COMMITTED; where that can be seen to fail, it waits. Asked
+ * under the locks only: a transaction that has just read with parameters keeps that statement's portal, and so a snapshot,
+ * in READ COMMITTED too, but all that have read the table are over by then.
+ */
 async function requireNoKeptSnapshot(client: Client): Promise<void> {
   const kept = await keptSnapshots(client);
   if (kept.length)

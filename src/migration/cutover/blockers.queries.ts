@@ -166,9 +166,9 @@ export function olderSnapshots(
 }
 
 /**
- * Sessions that keep a snapshot between two statements: a REPEATABLE READ or SERIALIZABLE transaction, or an open cursor.
- * In READ COMMITTED there are none; where it was promised, they break the promise. One whose statement is under way
- * cannot be told from the outside.
+ * Sessions that keep a snapshot between two statements: a REPEATABLE READ or SERIALIZABLE transaction, an open cursor, or
+ * the portal of a statement with parameters that was the last one. One whose statement is under way cannot be told from
+ * the outside.
  */
 export function keptSnapshots(client: ClientBase): Promise<Blocker[]> {
   return lookAtSessions(
