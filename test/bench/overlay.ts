@@ -62,6 +62,7 @@ export async function overlay(
       await ctx.clock.sleep(20);
     }
   }
+  const passed = taken(); // closing the run ends its lanes, and their count with them
   const later = await compare(planned, keys);
   planned.release();
   const replanned = await pool.connect();
@@ -75,7 +76,7 @@ export async function overlay(
     lookups,
     members: hits.length,
     fresh,
-    log_rows_passed: taken(),
+    log_rows_passed: passed,
     later,
     later_new_session: anew,
   };
