@@ -7,7 +7,7 @@ import { type Canonical, canonicalFor } from './canonical.ts';
 import { type Command, commandOf, pathChange } from './command.ts';
 import { Evaluation } from './evaluate.ts';
 import { createExpressionReader } from './expression.ts';
-import { type FastPlan, fastPlan } from './fast.ts';
+import { type FastPlan, fastPlan, keyInParameters, keyInText } from './fast.ts';
 import { type PlanTarget, planStatement, type StatementPlan } from './plan.ts';
 import { type Reason, reasons } from './reason.ts';
 import type { Routines } from './routines.ts';
@@ -113,17 +113,20 @@ class Resolver implements AccessResolver {
     const variant = this.variantFor(statement);
     const { sql, params } = statement;
     if (params === null) {
-      const match = variant.templates.match(sql);
-      if (match) {
-        const { fast } = match.entry;
-        if (fast === 'other') return this.other(match.shape);
-        const key = fast?.keyIn(sql, match);
-        if (fast && key !== undefined) return this.one(statement, fast, key, match.shape);
-        return this.evaluate(statement, match.scan(), match.entry);
+      const { templates } = variant;
+      const template = templates.match(sql);
+      if (template) {
+        const { entry, shape } = template;
+        if (entry.fast === 'other') return this.other(shape);
+        if (entry.fast) {
+          const key = keyInText(entry.fast, this.canonical[0] as Canonical, sql, template.kinds, templates);
+          if (key !== undefined) return this.one(statement, entry.fast.op, key, shape);
+        }
+        return this.evaluate(statement, templates.scan(template, sql), entry);
       }
       const scan = scanShape(sql);
       const entry = this.entry(variant, scan);
-      variant.templates.learn(scan, entry);
+      templates.learn(scan, entry);
       return this.evaluate(statement, scan, entry);
     }
     let known = variant.texts.get(sql);
@@ -134,8 +137,10 @@ class Resolver implements AccessResolver {
     }
     const { fast } = known.entry;
     if (fast === 'other') return this.other(known.scan.shape);
-    const key = fast?.keyOf(known.scan, params);
-    if (fast && key !== undefined) return this.one(statement, fast, key, known.scan.shape);
+    if (fast) {
+      const key = keyInParameters(fast, this.canonical[0] as Canonical, known.scan, params);
+      if (key !== undefined) return this.one(statement, fast.op, key, known.scan.shape);
+    }
     return this.evaluate(statement, known.scan, known.entry);
   }
 
@@ -148,7 +153,12 @@ class Resolver implements AccessResolver {
     return { outcome: 'other', accesses: none, shape };
   }
 
-  private one({ at, weight }: ResolvableStatement, { op }: FastPlan, key: string, shape: string): Resolution {
+  private one(
+    { at, weight }: ResolvableStatement,
+    op: FastPlan['op'],
+    key: string,
+    shape: string,
+  ): Resolution {
     this.counter.count('resolved', 1);
     const access = weight === undefined || weight === 1 ? { key, op, at } : { key, op, at, weight };
     return { outcome: 'resolved', accesses: [access], shape };
@@ -218,7 +228,7 @@ class Resolver implements AccessResolver {
     let entry = variant.plans.get(scan.shape);
     if (!entry) {
       const items = this.plan(variant.target, scan);
-      entry = { items, fast: fastPlan(items, this.canonical) };
+      entry = { items, fast: fastPlan(items, this.canonical.length) };
       variant.plans.set(scan.shape, entry);
     }
     return entry;

@@ -4,7 +4,7 @@ import type { Scan, Slot, Value, ValueKind } from './shape.ts';
  * A statement's text between its values, word for word. Most statements of a log are written by a program, and differ in
  * their values only: comparing the text around them costs a tenth of a scan.
  */
-interface Template<E> {
+export interface Template<E> {
   readonly entry: E;
   readonly shape: string;
   readonly places: readonly number[];
@@ -15,16 +15,6 @@ interface Template<E> {
   readonly signed: readonly boolean[];
 }
 
-/** A statement that fits a template: where its values stand, until the next match. */
-export interface Match<E> {
-  readonly entry: E;
-  readonly shape: string;
-  readonly kinds: readonly ValueKind[];
-  readonly starts: Int32Array;
-  readonly ends: Int32Array;
-  scan(): Scan;
-}
-
 const maxTemplates = 1000;
 const maxAlike = 8;
 const maxValues = 64;
@@ -33,21 +23,27 @@ const isDigit = (c: number): boolean => c >= 48 && c <= 57;
 /** Finds statements whose text was seen before, but for its values. Says nothing where it is not sure. */
 export class TemplateIndex<E> {
   private readonly byPrefix = new Map<string, Template<E>[]>();
-  private readonly starts = new Int32Array(maxValues);
-  private readonly ends = new Int32Array(maxValues);
+  /** where the values of the latest match begin and end */
+  readonly starts = new Int32Array(maxValues);
+  readonly ends = new Int32Array(maxValues);
   private count = 0;
 
-  match(sql: string): Match<E> | undefined {
+  match(sql: string): Template<E> | undefined {
     const candidates = this.byPrefix.get(sql.slice(0, prefixLength(sql)));
     if (candidates === undefined) return undefined;
     for (let i = 0; i < candidates.length; i++) {
       const template = candidates[i] as Template<E>;
-      if (!this.fits(template, sql)) continue;
-      const { starts, ends } = this;
-      const { entry, shape, kinds } = template;
-      return { entry, shape, kinds, starts, ends, scan: () => this.scanOf(template, sql) };
+      if (this.fits(template, sql)) return template;
     }
     return undefined;
+  }
+
+  /** The scan of the statement that was matched last. */
+  scan({ shape, places, kinds }: Template<E>, sql: string): Scan {
+    const slots = kinds.map(
+      (kind, k): Slot => [{ kind, start: this.starts[k] as number, end: this.ends[k] as number }],
+    );
+    return { sql, shape, slots, places };
   }
 
   /** Remembers a statement that was scanned, if the scan can be had from its text. */
@@ -103,13 +99,6 @@ export class TemplateIndex<E> {
     }
     const last = segments[kinds.length] as string;
     return sql.length === at + last.length && sql.endsWith(last);
-  }
-
-  private scanOf({ shape, places, kinds }: Template<E>, sql: string): Scan {
-    const slots = kinds.map(
-      (kind, k): Slot => [{ kind, start: this.starts[k] as number, end: this.ends[k] as number }],
-    );
-    return { sql, shape, slots, places };
   }
 }
 
