@@ -52,7 +52,7 @@ export class Mining {
     const { definition, plan } = migration;
     await createStore(ctx.pool, migration.id);
     if (!definition.queryLog) return new Mining(ctx, migration, null);
-    await requireReadableLog(definition.queryLog.path);
+    await requireReadableLog(definition.queryLog.path, definition.queryLog);
     const { schema, name } = parseQualifiedName(definition.source);
     const resolver = await createAccessResolver({
       schema,
@@ -129,9 +129,11 @@ export class Mining {
     if (this.#state) return this.#state;
     const state = await miningState(this.#ctx.pool, this.#migration.id);
     if (!state) throw new Error(`the access store of migration ${this.#migration.name} is gone`);
-    const path = this.#migration.definition.queryLog?.path;
-    if (path)
-      this.#follower = new LogFollower(path, {
+    const { queryLog } = this.#migration.definition;
+    if (queryLog)
+      this.#follower = new LogFollower(queryLog.path, {
+        format: queryLog.format,
+        linePrefix: queryLog.linePrefix,
         from: 'start',
         clock: this.#ctx.clock,
         maxBytesPerPoll: bytesAtOnce,
