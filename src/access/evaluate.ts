@@ -24,12 +24,16 @@ export class Evaluation {
   private readonly scan: Scan;
   private readonly params: readonly (string | null | undefined)[] | null;
   private readonly canonical: readonly Canonical[];
+  private readonly truncated: readonly number[];
 
+  /** @param truncated positions in `params` of values that the server has cut */
   constructor(
     scan: Scan,
     params: readonly (string | null | undefined)[] | null,
     canonical: readonly Canonical[],
+    truncated: readonly number[] | null = null,
   ) {
+    this.truncated = truncated ?? [];
     this.scan = scan;
     this.params = params;
     this.canonical = canonical;
@@ -221,11 +225,10 @@ export class Evaluation {
   }
 
   private parameter(value: Value): string | null | undefined {
-    const text = this.params?.[Number(this.scan.sql.slice(value.start + 1, value.end)) - 1];
+    const place = Number(this.scan.sql.slice(value.start + 1, value.end)) - 1;
+    const text = this.params?.[place];
     if (text === undefined) return this.fail(reasons.noParameters);
-    // the server cuts a long value and says so only by these dots; a key that really ends in them is not worth a wrong one
-    if (text?.endsWith('...')) return this.fail(reasons.cutParameter);
-    return text;
+    return this.truncated.includes(place) ? this.fail(reasons.cutParameter) : text;
   }
 
   private fail(reason: Reason): undefined {

@@ -71,5 +71,5 @@ export function keyInParameters(
   const { kind, start, end } = values[0] as Value;
   if (kind !== 'param') return undefined;
   const text = params[Number(scan.sql.slice(start + 1, end)) - 1];
-  return typeof text !== 'string' || text.endsWith('...') ? undefined : canonical(text);
+  return typeof text === 'string' ? canonical(text) : undefined;
 }

@@ -11,7 +11,7 @@ import { type FastPlan, fastPlan, keyInParameters, keyInText } from './fast.ts';
 import { type PlanTarget, planStatement, type StatementPlan } from './plan.ts';
 import { type Reason, reasons } from './reason.ts';
 import type { Routines } from './routines.ts';
-import { Sessions } from './session.ts';
+import { type Prepared, Sessions } from './session.ts';
 import { representative, type Scan, scanShape } from './shape.ts';
 import { type AccessStatistics, StatisticsCounter } from './statistics.ts';
 import { TemplateIndex } from './template.ts';
@@ -52,7 +52,7 @@ export interface Resolution {
 
 /** Without a session, nothing is remembered from one statement to the next. */
 export type ResolvableStatement = Pick<ExecutedStatement, 'at' | 'sql' | 'params'> &
-  Partial<Pick<ExecutedStatement, 'session' | 'user'>> & { readonly weight?: number };
+  Partial<Pick<ExecutedStatement, 'session' | 'user' | 'truncated' | 'prepare' | 'weight'>>;
 
 export interface AccessResolver {
   resolve(statement: ResolvableStatement): Resolution;
@@ -122,26 +122,21 @@ class Resolver implements AccessResolver {
           const key = keyInText(entry.fast, this.canonical[0] as Canonical, sql, template.kinds, templates);
           if (key !== undefined) return this.one(statement, entry.fast.op, key, shape);
         }
-        return this.evaluate(statement, templates.scan(template, sql), entry);
+        return this.evaluate(statement, variant, templates.scan(template, sql), entry);
       }
       const scan = scanShape(sql);
       const entry = this.entry(variant, scan);
       templates.learn(scan, entry);
-      return this.evaluate(statement, scan, entry);
+      return this.evaluate(statement, variant, scan, entry);
     }
-    let known = variant.texts.get(sql);
-    if (!known) {
-      const scan = scanShape(sql);
-      known = { scan, entry: this.entry(variant, scan) };
-      variant.texts.set(sql, known);
-    }
+    const known = this.known(variant, sql);
     const { fast } = known.entry;
     if (fast === 'other') return this.other(known.scan.shape);
-    if (fast) {
+    if (fast && !statement.truncated) {
       const key = keyInParameters(fast, this.canonical[0] as Canonical, known.scan, params);
       if (key !== undefined) return this.one(statement, fast.op, key, known.scan.shape);
     }
-    return this.evaluate(statement, known.scan, known.entry);
+    return this.evaluate(statement, variant, known.scan, known.entry);
   }
 
   statistics(): AccessStatistics {
@@ -164,8 +159,16 @@ class Resolver implements AccessResolver {
     return { outcome: 'resolved', accesses: [access], shape };
   }
 
-  private evaluate(statement: ResolvableStatement, scan: Scan, entry: Entry): Resolution {
-    const evaluation = new Evaluation(scan, statement.params, this.canonical);
+  /** The log gives the PREPARE beside an EXECUTE of the simple protocol. */
+  private preparedBy(sql: string | null | undefined, variant: Variant): Prepared | undefined {
+    if (!sql) return undefined;
+    const { scan, entry } = this.known(variant, sql);
+    const command = entry.items.find((item) => 'kind' in item && item.kind === 'prepare');
+    return command && 'plan' in command ? { scan, plan: command.plan } : undefined;
+  }
+
+  private evaluate(statement: ResolvableStatement, variant: Variant, scan: Scan, entry: Entry): Resolution {
+    const evaluation = new Evaluation(scan, statement.params, this.canonical, statement.truncated);
     let touched = false;
     let accesses: Access[] = [];
     let reason: Reason | undefined;
@@ -179,7 +182,9 @@ class Resolver implements AccessResolver {
     for (const item of entry.items) {
       if (!('kind' in item)) run(item, evaluation);
       else if (item.kind === 'execute') {
-        const prepared = this.sessions.prepared(statement.session ?? '', item.name);
+        const prepared =
+          this.preparedBy(statement.prepare, variant) ??
+          this.sessions.prepared(statement.session ?? '', item.name);
         if (prepared) {
           const args = item.args.map((arg) => evaluation.argument(arg));
           run(prepared.plan, new Evaluation(prepared.scan, args, this.canonical));
@@ -222,6 +227,17 @@ class Resolver implements AccessResolver {
           if (change.everything) this.sessions.deallocate(session, null);
         }
     }
+  }
+
+  /** For texts that repeat as they are. */
+  private known(variant: Variant, sql: string): { readonly scan: Scan; readonly entry: Entry } {
+    let known = variant.texts.get(sql);
+    if (!known) {
+      const scan = scanShape(sql);
+      known = { scan, entry: this.entry(variant, scan) };
+      variant.texts.set(sql, known);
+    }
+    return known;
   }
 
   private entry(variant: Variant, scan: Scan): Entry {

@@ -23,7 +23,8 @@ async function accesses(
   params: (string | null)[] | null = null,
 ) {
   const resolver = await createAccessResolver(options);
-  const found = resolver.resolve({ at: 7, sql, params });
+  const truncated = params?.flatMap((text, k) => (text?.endsWith('...') ? [k] : [])) ?? [];
+  const found = resolver.resolve({ at: 7, sql, params, truncated: truncated.length > 0 ? truncated : null });
   const text = found.accesses.map(({ op, key, at }) => (at === 7 ? `${op} ${key}` : 'wrong time'));
   return found.outcome === 'resolved' ? text : [...text, found.reason ?? found.outcome];
 }
@@ -517,6 +518,29 @@ describe('what a session has set and prepared', () => {
       ...['other', 'W5,W9', 'other', 'other', reasons.execute, 'other', reasons.execute],
     ]);
   });
+});
+
+test('EXECUTE beside which the log gives the PREPARE', async () => {
+  const resolver = await createAccessResolver(orders);
+  const prepare = 'PREPARE one AS SELECT * FROM orders WHERE id = $1';
+  for (const key of ['5', '6']) {
+    const found = resolver.resolve({
+      at: 0,
+      sql: `EXECUTE one(${key})`,
+      params: null,
+      session: 's',
+      prepare,
+    });
+    expect(found.accesses).toEqual([{ key, op: 'R', at: 0 }]);
+  }
+});
+
+test('a sampled statement stands for several', async () => {
+  const resolver = await createAccessResolver(orders);
+  for (const sql of ['select * from orders where id = 5', 'select * from orders where id in (5, 5)'])
+    expect(resolver.resolve({ at: 0, sql, params: null, weight: 4 }).accesses).toEqual([
+      { key: '5', op: 'R', at: 0, weight: 4 },
+    ]);
 });
 
 test('views over the table, one over another, and the functions that the catalogue tells of', async () => {
