@@ -47,6 +47,8 @@ export function canonicalFor(type: string): Canonical {
     case 'character':
     case 'char':
       return (text) => text.replace(/ +$/, '');
+    case 'unknown': // no catalogue was at hand
+      return (text) => canonicalInteger(text, 1n << 63n) ?? text;
     case 'citext':
     case 'real':
     case 'double precision':

@@ -22,11 +22,15 @@ export async function surroundingsOf(pool: Pool, schema: string, table: string):
   };
 }
 
-/** Columns in order, and the primary key; an empty key when the table has none. */
+/**
+ * Columns in order, and the key: the named columns, else the primary key, which is empty when the table has none.
+ * @throws ForeshadowError SOURCE_MISSING, NO_KEY for a column that is not there
+ */
 export async function columnsAndKey(
   pool: Pool,
   schema: string,
   table: string,
+  names?: readonly string[],
 ): Promise<{ columns: string[]; key: KeyColumn[] }> {
   const { rows } = await pool.query<{ name: string; type: string; place: number | null }>(
     `select a.attname::text as name, format_type(a.atttypid, a.atttypmod) as type,
@@ -40,6 +44,13 @@ export async function columnsAndKey(
   );
   if (rows.length === 0)
     throw new ForeshadowError('SOURCE_MISSING', `there is no table ${schema}.${table}`, { schema, table });
+  const missing = names?.find((name) => !rows.some((row) => row.name === name));
+  if (missing !== undefined)
+    throw new ForeshadowError('NO_KEY', `${schema}.${table} has no column ${missing}`);
+  if (names) {
+    const named = names.map((name) => rows.find((row) => row.name === name)!);
+    return { columns: rows.map(({ name }) => name), key: named.map(({ name, type }) => ({ name, type })) };
+  }
   const key = rows.filter(({ place }) => place !== null).sort((a, b) => (a.place ?? 0) - (b.place ?? 0));
   return { columns: rows.map(({ name }) => name), key: key.map(({ name, type }) => ({ name, type })) };
 }
