@@ -14,9 +14,12 @@ export class KeySet {
   }
 
   add(key: KeyId): void {
-    for (const set of this.sets) if (set.has(key)) return;
-    let last = this.sets.at(-1) as Set<KeyId>;
-    if (last.size >= mostInOne) this.sets.push((last = new Set()));
-    last.add(key.length > longestCopied ? Buffer.from(key).toString() : key);
+    const last = this.sets.at(-1) as Set<KeyId>;
+    if (this.sets.length === 1 && key.length <= longestCopied && last.size < mostInOne) last.add(key);
+    else if (!this.sets.some((set) => set.has(key))) {
+      const into = last.size < mostInOne ? last : new Set<KeyId>();
+      if (into !== last) this.sets.push(into);
+      into.add(Buffer.from(key).toString());
+    }
   }
 }
