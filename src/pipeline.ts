@@ -105,7 +105,7 @@ export async function plan(ctx: Context, file: MigrationFile, options: RunOption
   const known = await findMigration(ctx.pool, file.name);
   if (known) return resume(ctx.pool, known, file);
   // before capture is installed: a path that is mistyped should cost nothing
-  if (file.queryLog) await requireReadableLog(file.queryLog.path);
+  if (file.queryLog) await requireReadableLog(file.queryLog.path, file.queryLog);
   const { error, draft, source, target } = await preflight(
     ctx.pool,
     file,

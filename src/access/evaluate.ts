@@ -4,7 +4,7 @@ import type { Canonical } from './canonical.ts';
 import type { Expression } from './expression.ts';
 import { decodeLiteral, parseArrayText } from './literal.ts';
 import type { StatementPlan, Step } from './plan.ts';
-import type { Binding, Conjunction } from './points.ts';
+import type { Binding, Bound, Conjunction } from './points.ts';
 import { type Reason, reasons } from './reason.ts';
 import type { Scan, Value } from './shape.ts';
 
@@ -12,6 +12,8 @@ import type { Scan, Value } from './shape.ts';
 const maxKeys = 50_000;
 // two conditions on the same column are compared value by value: about 10 ms
 const maxPairs = 1_000_000;
+// a range of integer keys is listed, key by key, up to this many: beyond it, it is a scan
+const maxRange = 1000n;
 
 /** A key in the making: null where nothing is known yet. */
 type PartialKey = readonly (string | null)[];
@@ -20,10 +22,18 @@ type PartialKey = readonly (string | null)[];
 export class Evaluation {
   reason: Reason | undefined;
   private readonly scan: Scan;
-  private readonly params: readonly (string | null)[] | null;
+  private readonly params: readonly (string | null | undefined)[] | null;
   private readonly canonical: readonly Canonical[];
+  private readonly truncated: readonly number[];
 
-  constructor(scan: Scan, params: readonly (string | null)[] | null, canonical: readonly Canonical[]) {
+  /** @param truncated positions in `params` of values that the server has cut */
+  constructor(
+    scan: Scan,
+    params: readonly (string | null | undefined)[] | null,
+    canonical: readonly Canonical[],
+    truncated: readonly number[] | null = null,
+  ) {
+    this.truncated = truncated ?? [];
     this.scan = scan;
     this.params = params;
     this.canonical = canonical;
@@ -40,6 +50,11 @@ export class Evaluation {
     return accesses.filter(({ op, key }) => seen.size < seen.add(op + key).size);
   }
 
+  /** The value of an argument of EXECUTE; undefined where it is computed. */
+  argument(expression: Expression | undefined): string | null | undefined {
+    return expression && this.text(expression, 0);
+  }
+
   private stepKeys(step: Step): string[] {
     const keys: string[] = [];
     for (const conjunction of step.points) {
@@ -53,13 +68,18 @@ export class Evaluation {
         }
       }
     }
+    // of several candidates a LIMIT leaves some alone, and does not say which
+    if (step.limit && keys.length > 1 && !this.reaches(step.limit, new Set(keys).size)) {
+      this.fail(reasons.limit);
+      return [];
+    }
     return keys;
   }
 
   /** Joins the bindings: a column that two of them name must have the same value in both. */
   private conjunctionKeys(conjunction: Conjunction): string[][] {
     let keys: PartialKey[] = [this.canonical.map(() => null)];
-    for (const binding of conjunction) {
+    for (const binding of conjunction.bindings) {
       const rows = this.rows(binding);
       if (keys.length * rows.length > maxPairs) {
         this.fail(reasons.tooMany);
@@ -79,7 +99,44 @@ export class Evaluation {
       }
       keys = joined;
     }
+    if (conjunction.bounds.length > 0) keys = this.bounded(keys, conjunction.bounds);
     return keys as string[][];
+  }
+
+  /** Lists the integers between the bounds where a column is open, and keeps the keys within them where it is not. */
+  private bounded(given: readonly PartialKey[], bounds: readonly Bound[]): PartialKey[] {
+    let keys = [...given];
+    for (const column of new Set(bounds.map((bound) => bound.column))) {
+      let low = -(1n << 64n);
+      let high = 1n << 64n;
+      for (const { operator, value } of bounds.filter((bound) => bound.column === column)) {
+        const text = this.text(value, 0);
+        const canonical = typeof text === 'string' ? this.canon(column, text) : undefined;
+        if (canonical === undefined) return []; // NULL bounds nothing, and what is no value has given its reason
+        const at = BigInt(canonical) + (operator === '>' ? 1n : operator === '<' ? -1n : 0n);
+        if (operator.startsWith('>')) low = at > low ? at : low;
+        else high = at < high ? at : high;
+      }
+      const within = (text: string) => BigInt(text) >= low && BigInt(text) <= high;
+      if (keys.some((key) => key[column] === null) && (high - low + 1n) * BigInt(keys.length) > maxRange) {
+        this.fail(reasons.wideRange);
+        return [];
+      }
+      keys = keys.flatMap((key): PartialKey[] => {
+        const value = key[column];
+        if (typeof value === 'string') return within(value) ? [key] : [];
+        const listed: PartialKey[] = [];
+        for (let at = low; at <= high; at++) listed.push(key.with(column, String(at)));
+        return listed;
+      });
+    }
+    return keys;
+  }
+
+  private reaches(limit: Expression | 'computed', keys: number): boolean {
+    if (limit === 'computed') return false;
+    const text = this.text(limit, 0);
+    return text === null || Number(text) >= keys; // LIMIT NULL is no limit
   }
 
   /** The rows of values of a binding; those with a NULL equal nothing and are left out. */
@@ -94,7 +151,7 @@ export class Evaluation {
       const row: string[] = [];
       for (let k = 0; k < binding.row.length; k++) {
         const text = this.text(binding.row[k] as Expression, i);
-        const value = typeof text === 'string' ? this.canon(binding.columns[k] as number, text) : text;
+        const value = this.valueOf(binding, k, text);
         if (typeof value === 'string') row.push(value);
       }
       if (row.length === binding.row.length) rows.push(row);
@@ -102,20 +159,37 @@ export class Evaluation {
     return rows;
   }
 
+  /** Arrays are read side by side; where one is shorter, its values are NULL. */
   private arrayRows(binding: Binding): string[][] {
-    const text = this.text(binding.row[0] as Expression, 0);
-    if (typeof text !== 'string') return [];
-    const elements = parseArrayText(text);
-    if (!elements) {
-      this.fail(reasons.badValue);
-      return [];
+    const arrays: (string | null)[][] = [];
+    for (const expression of binding.row) {
+      const text = this.text(expression, 0);
+      if (text === undefined) return [];
+      const elements = text === null ? [] : parseArrayText(text);
+      if (!elements) {
+        this.fail(reasons.badValue);
+        return [];
+      }
+      arrays.push(elements);
     }
     const rows: string[][] = [];
-    for (const element of elements) {
-      const value = element === null ? undefined : this.canon(binding.columns[0] as number, element);
-      if (value !== undefined) rows.push([value]);
+    for (let i = 0; i < (arrays[0]?.length ?? 0); i++) {
+      const row: string[] = [];
+      arrays.forEach((elements, k) => {
+        const value = this.valueOf(binding, k, elements[i] ?? null);
+        if (typeof value === 'string') row.push(value);
+      });
+      if (row.length === binding.row.length) rows.push(row);
     }
     return rows;
+  }
+
+  /** @returns undefined for what equals no key: NULL, no value of the type, or a text that is not the key's own */
+  private valueOf(binding: Binding, k: number, text: string | null | undefined): string | undefined {
+    if (typeof text !== 'string') return undefined;
+    const column = binding.columns[k] as number;
+    if (!binding.asText) return this.canon(column, text);
+    return this.canonical[column]?.(text) === text ? text : undefined;
   }
 
   private replaced(
@@ -151,11 +225,10 @@ export class Evaluation {
   }
 
   private parameter(value: Value): string | null | undefined {
-    const text = this.params?.[Number(this.scan.sql.slice(value.start + 1, value.end)) - 1];
+    const place = Number(this.scan.sql.slice(value.start + 1, value.end)) - 1;
+    const text = this.params?.[place];
     if (text === undefined) return this.fail(reasons.noParameters);
-    // the server cuts a long value and says so only by these dots; a key that really ends in them is not worth a wrong one
-    if (text?.endsWith('...')) return this.fail(reasons.cutParameter);
-    return text;
+    return this.truncated.includes(place) ? this.fail(reasons.cutParameter) : text;
   }
 
   private fail(reason: Reason): undefined {

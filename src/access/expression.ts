@@ -1,5 +1,19 @@
 import { as, lastName, type Node } from './ast.ts';
 
+// after these a value is another one, or is printed in another way, than its text says
+const changingCasts = new Set([
+  'bpchar',
+  'char',
+  'bool',
+  'float4',
+  'float8',
+  'money',
+  'bit',
+  'varbit',
+  'name',
+]);
+const timeTypes = new Set(['date', 'time', 'timetz', 'timestamp', 'timestamptz']);
+
 /** Where a plan finds a value when it runs: the k-th `?` of the shape, perhaps with its sign turned. */
 export type Expression =
   | { readonly kind: 'slot'; readonly slot: number; readonly negate: boolean }
@@ -40,7 +54,13 @@ export function createExpressionReader(sql: string, valueStarts: readonly number
     const parameter = as(node, 'ParamRef');
     if (parameter) return at(parameter.location ?? 0);
     const cast = as(node, 'TypeCast');
-    if (cast) return read(cast.arg);
+    if (cast) {
+      const type = lastName(cast.typeName?.names) ?? '';
+      if (cast.typeName?.typmods || changingCasts.has(type)) return undefined;
+      // a time of day is cut off, a zone is applied
+      if (timeTypes.has(type) && as(cast.arg, 'TypeCast')) return undefined;
+      return read(cast.arg);
+    }
     const operation = as(node, 'A_Expr');
     if (operation?.kind === 'AEXPR_OP' && !operation.lexpr) {
       const sign = lastName(operation.name);

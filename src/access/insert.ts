@@ -1,5 +1,6 @@
 import type { InsertStmt } from 'libpg-query';
 import { as } from './ast.ts';
+import type { ConstantReader } from './constants.ts';
 import type { Expression, ExpressionReader } from './expression.ts';
 import type { PlanTarget } from './plan.ts';
 import type { Conjunction } from './points.ts';
@@ -10,14 +11,27 @@ export function insertPoints(
   insert: InsertStmt,
   target: PlanTarget,
   read: ExpressionReader,
+  constants: ConstantReader,
 ): { points: Conjunction[]; reasons: Reason[] } {
   const source = as(insert.selectStmt, 'SelectStmt');
   if (!source) return { points: [], reasons: [reasons.generated] }; // DEFAULT VALUES
-  if (!source.valuesLists) return { points: [], reasons: [reasons.insertSelect] };
-
   const columns = insert.cols?.map((node) => as(node, 'ResTarget')?.name) ?? target.columns;
+  const places = target.key.map((name) => columns?.indexOf(name) ?? -1);
+  if (!source.valuesLists) {
+    // `insert … select … from unnest($1, $2)` gives its rows, as VALUES does
+    const held = constants(insert.selectStmt, '');
+    if (!held) return { points: [], reasons: [reasons.insertSelect] };
+    if (!columns) return { points: [], reasons: [reasons.noColumns] };
+    const rows = held.rows.map((row) => places.map((place) => (place < 0 ? undefined : row[place])));
+    const whole = rows.filter((row): row is Expression[] => row.every((value) => value !== undefined));
+    const points = whole.map((row): Conjunction => {
+      const binding = { columns: places.map((_, k) => k), row, array: held.array };
+      return { bindings: [binding], bounds: [] };
+    });
+    const reason = places.some((place) => place < 0) ? reasons.generated : reasons.computed;
+    return { points, reasons: whole.length < rows.length ? [reason] : [] };
+  }
   if (!columns) return { points: [], reasons: [reasons.noColumns] };
-  const places = target.key.map((name) => columns.indexOf(name));
 
   const points: Conjunction[] = [];
   const open = new Set<Reason>();
@@ -31,7 +45,8 @@ export function insertPoints(
       if (expression) row.push(expression);
       else open.add(!value || as(value, 'SetToDefault') ? reasons.generated : reasons.computed);
     }
-    if (row.length === places.length) points.push([{ columns: places.map((_, k) => k), row, array: false }]);
+    if (row.length === places.length)
+      points.push({ bindings: [{ columns: places.map((_, k) => k), row, array: false }], bounds: [] });
   }
   return { points, reasons: [...open] };
 }

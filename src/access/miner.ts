@@ -29,7 +29,9 @@ export function createAccessMiner(resolver: AccessResolver, filter: MinerFilter 
     take(batch) {
       const accesses: Access[] = [];
       for (const statement of batch) {
-        const elsewhere = filter.database !== undefined && statement.database !== filter.database;
+        // a log_line_prefix without %d leaves the database open
+        const { database } = statement;
+        const elsewhere = filter.database !== undefined && database !== '' && database !== filter.database;
         if (elsewhere || (ours !== '' && statement.applicationName.startsWith(ours))) filtered++;
         else for (const access of resolver.resolve(statement).accesses) accesses.push(access);
       }

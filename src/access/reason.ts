@@ -1,4 +1,5 @@
 import { as, lastName, type Node, walk } from './ast.ts';
+import { conjuncts, type Scope } from './points.ts';
 
 /** Why a statement's rows cannot be told from its text. */
 export const reasons = {
@@ -14,11 +15,13 @@ export const reasons = {
   newKey: 'the new key is computed',
   noColumns: 'INSERT without a column list',
   insertSelect: 'INSERT … SELECT',
-  merge: 'MERGE',
+  wideRange: 'a range of more than 1,000 keys',
+  limit: 'LIMIT: the first rows by an order that the statement does not tell',
+  viewWrite: 'a write through a view',
   copy: 'COPY',
   truncate: 'TRUNCATE',
-  execute: 'EXECUTE of a statement prepared in SQL',
-  routine: 'statements inside a DO block or procedure are not logged',
+  execute: 'EXECUTE of a statement whose PREPARE the log does not show',
+  routine: 'statements inside a function, procedure or DO block are not logged',
   unparsed: 'the statement cannot be parsed',
   noParameters: 'the log does not give the parameters',
   cutParameter: 'a parameter was cut by log_parameter_max_length',
@@ -30,14 +33,16 @@ export type Reason = (typeof reasons)[keyof typeof reasons];
 
 const ranges = new Set(['<', '>', '<=', '>=']);
 
-/** The best short answer to why `conditions` leave the key open. */
+/** The best short answer to why the conditions of `scopes` leave the key open. */
 export function whyOpen(
-  conditions: readonly Node[],
-  isKey: (node: Node) => boolean,
+  scopes: readonly Scope[],
+  isKey: (node: Node, scope: Scope) => boolean,
   keyColumns: number,
 ): Reason {
-  if (conditions.length === 0) return reasons.wholeTable;
-  const parts = conditions.flatMap(conjuncts).filter((part) => mentionsKey(part, isKey));
+  if (scopes.every(({ conditions }) => conditions.length === 0)) return reasons.wholeTable;
+  const parts = scopes.flatMap((scope) =>
+    scope.conditions.flatMap(conjuncts).filter((part) => mentionsKey(part, (node) => isKey(node, scope))),
+  );
   if (parts.length === 0) return reasons.noKey;
   for (const part of parts) {
     const logic = as(part, 'BoolExpr')?.boolop;
@@ -51,11 +56,6 @@ export function whyOpen(
     if (operator === '<>') return reasons.negated;
   }
   return keyColumns > 1 && parts.length < keyColumns ? reasons.partOfKey : reasons.computed;
-}
-
-function conjuncts(node: Node): Node[] {
-  const logic = as(node, 'BoolExpr');
-  return logic?.boolop === 'AND_EXPR' ? (logic.args ?? []).flatMap(conjuncts) : [node];
 }
 
 function mentionsKey(node: Node, isKey: (node: Node) => boolean): boolean {

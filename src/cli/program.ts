@@ -8,6 +8,7 @@ import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { explainCommand } from './explain.ts';
 import { initCommand } from './init.ts';
+import { learnCommand } from './learn.ts';
 import { modelsCommand } from './models.ts';
 import { describeError, print } from './output.ts';
 import { pauseCommand, resumeCommand } from './pause.ts';
@@ -49,6 +50,7 @@ export function createProgram(): Command {
     cutoverCommand,
     verifyCommand,
     abortCommand,
+    learnCommand,
     trainCommand,
     scoreCommand,
     backtestCommand,

@@ -109,7 +109,28 @@ export const MigrationFile = Type.Object(
       { createdAt: Type.Optional(Type.String()), updatedAt: Type.Optional(Type.String()) },
       { ...closed, default: {}, description: 'Source columns with change times.' },
     ),
-    queryLog: Type.Optional(Type.Object({ path: Type.String({ minLength: 1 }) }, closed)),
+    queryLog: Type.Optional(
+      Type.Object(
+        {
+          path: Type.String({
+            minLength: 1,
+            description: "The server's log files, as seen from here; * and ? may stand in the last part.",
+          }),
+          format: Type.Optional(
+            Type.Union([Type.Literal('csvlog'), Type.Literal('jsonlog'), Type.Literal('stderr')], {
+              description: 'As in log_destination; found by looking when absent.',
+            }),
+          ),
+          linePrefix: Type.Optional(
+            Type.String({
+              minLength: 1,
+              description: 'For stderr: what SHOW log_line_prefix prints; usual ones are tried when absent.',
+            }),
+          ),
+        },
+        { ...closed, description: 'Where the server writes which statements it has executed.' },
+      ),
+    ),
     copy: Type.Object(
       {
         lanes: Type.Integer({

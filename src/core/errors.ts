@@ -14,6 +14,11 @@ export const catalogue = {
   },
   MIGRATION_UNKNOWN: { http: 404, exit: 2, hint: 'List the migrations with: foreshadow status' },
   LOG_UNREADABLE: { http: 400, exit: 2, hint: 'Check queryLog.path and that this user may read the files.' },
+  LOG_FORMAT: {
+    http: 422,
+    exit: 2,
+    hint: "Say queryLog.format (csvlog, jsonlog or stderr), and for stderr queryLog.linePrefix, as SHOW log_line_prefix prints it. Messages must be English: lc_messages = 'C'.",
+  },
   MODEL_REFUSED: { http: 409, exit: 3, hint: 'Train a new model with: foreshadow train' },
   SNAPSHOT_REFUSED: {
     http: 409,

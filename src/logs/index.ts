@@ -1,5 +1,10 @@
-export { type FollowLogOptions, LogFollower, type LogPlace } from './follow-log.ts';
-export { requireReadableLog } from './log-files.ts';
+export type { FormatOptions, LogFormat } from './detect-format.ts';
+export type { EventOptions } from './event.ts';
+export { type FollowLogOptions, LogFollower } from './follow-log.ts';
+export { compileLinePrefix } from './line-prefix.ts';
 export { LogParser, type LogParserOptions } from './log-parser.ts';
-export { type ReadLogOptions, readLog } from './read-log.ts';
+export type { LogPlace } from './place.ts';
+export { type ReadLogOptions, readLog, requireReadableLog } from './read-log.ts';
+export { type Sampling, samplingOf } from './sampling.ts';
+export { type LogSettings, logOptionsOf } from './settings.ts';
 export { type ExecutedStatement, type LogCounters, newLogCounters } from './statement.ts';

@@ -2,16 +2,13 @@
  * Reads the detail of an `execute` line: `Parameters: $1 = '42', $2 = NULL` (`parameters:` before PostgreSQL 16,
  * other words under another `lc_messages`). Quotes inside a value are doubled; newlines are themselves.
  *
- * A value cut by `log_parameter_max_length` ends in `...` inside its quotes, so it cannot be told from one that
- * really does; it comes back as it stands, and whoever needs the whole value must doubt such an ending.
- *
  * @returns one text or null per parameter; null when the detail is not a whole list of parameters
  */
 export function parseParameters(detail: string): (string | null)[] | null {
-  const intro = /^[^:$']{1,40}: (?=\$1 = )/.exec(detail);
-  if (!intro) return null;
+  const colon = detail.indexOf(': $1 = ');
+  if (colon < 1 || colon > 40 || !/^[^:$']*$/.test(detail.slice(0, colon))) return null;
   const values: (string | null)[] = [];
-  let i = intro[0].length;
+  let i = colon + 2;
   for (;;) {
     const name = `$${values.length + 1} = `;
     if (!detail.startsWith(name, i)) return null;
@@ -41,4 +38,28 @@ function closingQuote(text: string, open: number): number {
     if (i < 0 || text[i + 1] !== "'") return i;
     i += 2;
   }
+}
+
+/**
+ * Positions of the values that `log_parameter_max_length` has cut, or may have.
+ *
+ * The server cuts a value of more than `maxLength` bytes to at most that many, never inside a character, and ends it in
+ * `...`. So a cut value has `maxLength` bytes or more; one that was not cut has `maxLength` or fewer. A whole value of
+ * exactly that length which really ends in `...` is taken for a cut one: better no key than a wrong one.
+ *
+ * @param maxLength the setting, in bytes; -1: nothing is cut; undefined: not known, so that every value which ends in
+ *   `...` may be cut
+ */
+export function truncatedAmong(
+  values: readonly (string | null)[],
+  maxLength: number | undefined,
+): number[] | null {
+  if (maxLength === -1) return null;
+  let found: number[] | null = null;
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i];
+    if (!value?.endsWith('...')) continue;
+    if (maxLength === undefined || Buffer.byteLength(value) >= maxLength) (found ??= []).push(i);
+  }
+  return found;
 }

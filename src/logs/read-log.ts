@@ -1,97 +1,122 @@
-import { type FileHandle, open } from 'node:fs/promises';
-import { requireLogFiles, unreadable } from './log-files.ts';
+import {
+  createRecordReader,
+  detectFormat,
+  type Format,
+  type FormatOptions,
+  sampleBytes,
+  unknownFormat,
+} from './detect-format.ts';
+import { openLog } from './log-bytes.ts';
+import { isGone, type LogFile, requireLogFiles } from './log-files.ts';
 import { LogParser, type LogParserOptions } from './log-parser.ts';
 import type { ExecutedStatement } from './statement.ts';
 
-export interface ReadLogOptions extends LogParserOptions {
-  /** bytes read at a time, 1 MiB; a batch holds the statements of about that much log */
+export interface ReadLogOptions extends LogParserOptions, FormatOptions {
+  /** bytes read at a time, 256 KiB; a batch holds the statements of about that much log */
   readonly chunkBytes?: number;
-  /** a longer line is counted as malformed and passed over; 16 MiB bounds the memory */
-  readonly maxLineBytes?: number;
+  /** a longer record is counted as malformed and passed over; 16 MiB bounds the memory */
+  readonly maxRecordBytes?: number;
   readonly signal?: AbortSignal;
 }
 
 /**
  * Every statement executed according to a set of log files that exist already, oldest file first, in batches.
- * Memory is bounded by the chunk, the longest line and the statements held back (see {@link LogParser}).
+ * Memory is bounded by the chunk, the longest record and the statements held back (see {@link LogParser}).
  *
- * @param pathOrGlob a file, or a path whose last part holds `*` or `?`
- * @throws ForeshadowError LOG_UNREADABLE, naming the path, for a file that cannot be read or a glob without files
+ * @param pathOrGlob a file, or a path whose last part holds `*` or `?`; several, read one after the other
+ * @throws ForeshadowError LOG_UNREADABLE, naming the path, for a file that cannot be read or a glob without files;
+ *   LOG_FORMAT for files whose format cannot be told
  */
 export async function* readLog(
-  pathOrGlob: string,
+  pathOrGlob: string | readonly string[],
   options: ReadLogOptions = {},
 ): AsyncGenerator<ExecutedStatement[], void, undefined> {
-  const files = await requireLogFiles(pathOrGlob);
   const parser = new LogParser(options);
-  for (const file of files) {
-    for await (const lines of readLines(file.path, parser, options)) {
-      const batch: ExecutedStatement[] = [];
-      parser.feed(lines, batch);
-      if (batch.length > 0) yield batch;
-    }
+  const files = await requireLogFiles(pathOrGlob, options.format, parser.counters);
+  const formats = await formatsOf(files, options);
+  for (const [file, format] of formats) {
+    for await (const batch of readFile(file, format, parser, options)) if (batch.length > 0) yield batch;
   }
   const rest: ExecutedStatement[] = [];
   parser.flush(rest);
   if (rest.length > 0) yield rest;
 }
 
-async function* readLines(
-  path: string,
+/**
+ * Opens every file once, and tells its format; one that does not tell (a few odd lines) is taken to be like the others.
+ * Empty files are left out.
+ * @throws ForeshadowError LOG_UNREADABLE, LOG_FORMAT
+ */
+async function formatsOf(files: readonly LogFile[], options: FormatOptions): Promise<[LogFile, Format][]> {
+  const found: [LogFile, Format | undefined][] = [];
+  for (const file of files) {
+    const sample = await sampleOf(file.path).catch((error: unknown) => {
+      // rotated away since the listing
+      if (files.length > 1 && isGone(error)) return null;
+      throw error;
+    });
+    if (sample) found.push([file, detectFormat(sample.toString('latin1'), file.path, options)]);
+  }
+  const told = found.find(([, format]) => format !== undefined)?.[1];
+  const [untold] = found.find(([, format]) => format === undefined) ?? [];
+  if (untold && !told) throw unknownFormat(untold.path, options);
+  return found.map(([file, format]) => [file, format ?? (told as Format)]);
+}
+
+async function sampleOf(path: string): Promise<Buffer | null> {
+  const source = await openLog(path, sampleBytes);
+  try {
+    return await source.next();
+  } finally {
+    await source.close();
+  }
+}
+
+/**
+ * Opens every log file once: only that shows whether it may be read, and whether it is a log.
+ * @throws ForeshadowError LOG_UNREADABLE, LOG_FORMAT
+ */
+export async function requireReadableLog(
+  pathOrGlob: string | readonly string[],
+  options: FormatOptions = {},
+): Promise<void> {
+  await formatsOf(await requireLogFiles(pathOrGlob, options.format), options);
+}
+
+async function* readFile(
+  file: LogFile,
+  format: Format,
   parser: LogParser,
   options: ReadLogOptions,
-): AsyncGenerator<string[]> {
-  const maxLine = options.maxLineBytes ?? 16 * 1024 * 1024;
-  const chunk = Buffer.allocUnsafe(options.chunkBytes ?? 1024 * 1024);
-  let handle: FileHandle;
+): AsyncGenerator<ExecutedStatement[]> {
+  const longest = options.maxRecordBytes ?? 16 * 1024 * 1024;
+  const reader = createRecordReader(format, options);
+  const source = await openLog(file.path, options.chunkBytes ?? 256 * 1024);
+  let held: Buffer = Buffer.alloc(0); // a record that has not ended yet
+  let skipping = false; // in the middle of one that is too long
   try {
-    handle = await open(path, 'r');
-  } catch (cause) {
-    throw unreadable(path, cause);
-  }
-  try {
-    let kept: Buffer[] = []; // the pieces of a line that has not ended yet
-    let keptBytes = 0;
-    let skipping = false;
-    for (;;) {
+    for (let piece = await source.next(); ; piece = await source.next()) {
       options.signal?.throwIfAborted();
-      const { bytesRead } = await handle.read(chunk, 0, chunk.length).catch((cause: unknown) => {
-        throw unreadable(path, cause);
-      });
-      if (bytesRead === 0) break;
-      parser.counters.bytes += bytesRead;
-      let start = 0;
+      let bytes = piece === null ? held : held.length > 0 ? Buffer.concat([held, piece]) : piece;
       if (skipping) {
-        const newline = chunk.indexOf(10);
-        if (newline < 0 || newline >= bytesRead) continue;
-        start = newline + 1;
-        skipping = false;
+        const newline = bytes.indexOf(10);
+        parser.counters.bytes += newline < 0 ? bytes.length : newline + 1;
+        skipping = newline < 0;
+        bytes = bytes.subarray(skipping ? bytes.length : newline + 1);
       }
-      const end = chunk.subarray(0, bytesRead).lastIndexOf(10) + 1;
-      if (end > start) {
-        const whole = chunk.subarray(start, end - 1);
-        const text =
-          kept.length > 0 ? Buffer.concat([...kept, whole]).toString('utf8') : whole.toString('utf8');
-        kept = [];
-        keptBytes = 0;
-        start = end;
-        yield text.split('\n');
-      }
-      if (start < bytesRead) {
-        kept.push(Buffer.from(chunk.subarray(start, bytesRead)));
-        keptBytes += bytesRead - start;
-        if (keptBytes > maxLine) {
-          parser.counters.lines++;
-          parser.counters.malformed++;
-          kept = [];
-          keptBytes = 0;
-          skipping = true;
-        }
+      const batch: ExecutedStatement[] = [];
+      const read = parser.feed(bytes, { reader, rest: piece === null ? 'end' : 'more' }, batch);
+      yield batch;
+      if (piece === null) break;
+      held = Buffer.from(bytes.subarray(read)); // the piece is good only until the next one
+      if (held.length > longest) {
+        parser.skip(held.length);
+        held = Buffer.alloc(0);
+        skipping = true;
       }
     }
-    // the last line of a file is read even without its newline; if it is torn it is counted as malformed
-    if (keptBytes > 0) yield [Buffer.concat(kept).toString('utf8')];
+    if (source.cut) parser.counters.cutFiles++;
   } finally {
-    await handle.close();
+    await source.close();
   }
 }

@@ -58,35 +58,48 @@ function zoneOffset(zone: string): number | undefined {
   return numeric[1] === '-' ? -size : size;
 }
 
-/** A reader of `2026-05-01 12:00:00.123 CEST`. It remembers the last minute, which neighbouring lines share. */
+/**
+ * A reader of `2026-05-01 12:00:00.123 CEST`, with or without milliseconds. It remembers the last minute, which
+ * neighbouring lines share.
+ */
 export function createTimeReader(): (text: string) => LogTime | undefined {
   let minute = '';
   let zone = '';
   let base = 0;
   let zoneKnown = true;
   return (text) => {
-    const space = text.indexOf(' ', 17);
-    const newZone = space < 0 ? '' : text.slice(space + 1);
-    if (newZone !== zone || !text.startsWith(minute) || minute === '') {
+    const milliseconds = text.charCodeAt(19) === 46 ? threeDigits(text, 20) : 0;
+    const space = text.charCodeAt(19) === 46 ? 23 : 19;
+    const seconds = digit(text, 17) * 10 + digit(text, 18);
+    if (!(seconds < 61 && milliseconds < 1000)) return undefined;
+    if (space < text.length && text.charCodeAt(space) !== 32) return undefined;
+    const sameMinute = minute !== '' && text.startsWith(minute);
+    if (!sameMinute || text.length !== space + 1 + zone.length || !text.endsWith(zone)) {
       const match = /^(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):/.exec(text);
       if (!match) return undefined;
-      const [, year, month, day, hour, min] = match.map(Number) as [
-        number,
+      zone = text.slice(space + 1);
+      const offset = zoneOffset(zone);
+      zoneKnown = offset !== undefined;
+      const [year, month, day, hour, min] = match.slice(1).map(Number) as [
         number,
         number,
         number,
         number,
         number,
       ];
-      const offset = zoneOffset(newZone);
-      zoneKnown = offset !== undefined;
-      base = Date.UTC(year, month - 1, day, hour, min) / 1000 - (offset ?? 0);
+      base = Date.UTC(year, month - 1, day, hour, min) - (offset ?? 0) * 1000;
       minute = match[0];
-      zone = newZone;
     }
-    const seconds = Number(text.slice(17, space < 0 ? undefined : space));
-    if (!(seconds >= 0 && seconds < 61)) return undefined;
     // whole milliseconds, so that 1.123 does not become 1.1229999
-    return { at: Math.round((base + seconds) * 1000) / 1000, zoneKnown };
+    return { at: (base + seconds * 1000 + milliseconds) / 1000, zoneKnown };
   };
 }
+
+/** NaN for anything but a digit. */
+function digit(text: string, i: number): number {
+  const c = text.charCodeAt(i) - 48;
+  return c >= 0 && c <= 9 ? c : Number.NaN;
+}
+
+const threeDigits = (text: string, i: number): number =>
+  digit(text, i) * 100 + digit(text, i + 1) * 10 + digit(text, i + 2);

@@ -1,6 +1,7 @@
 export { type BackendInfo, chooseBackend, loadTensorflow } from './backend.ts';
 export { expectedHitShare } from './calibration.ts';
 export { readEventsFile } from './events-file.ts';
+export { EventsWriter } from './events-writer.ts';
 export { type Expectation, recentUse } from './expectation.ts';
 export { Manifest, StoredManifest } from './manifest.ts';
 export type { World } from './past.ts';

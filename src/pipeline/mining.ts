@@ -1,5 +1,13 @@
+import type { Pool } from 'pg';
+import { surroundingsOf } from '../access/catalogue.queries.ts';
 import { changeTimes } from '../access/change-times.queries.ts';
-import { type AccessMiner, createAccessMiner, createAccessResolver } from '../access/index.ts';
+import {
+  type AccessMiner,
+  type AccessResolverOptions,
+  createAccessMiner,
+  createAccessResolver,
+} from '../access/index.ts';
+import { logSettings } from '../access/log-settings.queries.ts';
 import {
   appendAccesses,
   createStore,
@@ -12,7 +20,7 @@ import {
 import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import { parseQualifiedName } from '../db/ident.ts';
-import { LogFollower, requireReadableLog } from '../logs/index.ts';
+import { type EventOptions, LogFollower, logOptionsOf, requireReadableLog } from '../logs/index.ts';
 import type { Migration } from '../migration/status.store.ts';
 
 /** Accesses kept for training; the oldest go first. */
@@ -37,11 +45,19 @@ export class Mining {
   readonly #ctx: Context;
   readonly #migration: Migration;
   readonly #miner: AccessMiner | null;
+  /** what the server's settings say of its log */
+  readonly #server: EventOptions;
   #follower: LogFollower | null = null;
   #state: MiningState | null = null;
   #storedAt = 0;
 
-  private constructor(ctx: Context, migration: Migration, miner: AccessMiner | null) {
+  private constructor(
+    ctx: Context,
+    migration: Migration,
+    miner: AccessMiner | null,
+    server: EventOptions = {},
+  ) {
+    this.#server = server;
     this.#ctx = ctx;
     this.#migration = migration;
     this.#miner = miner;
@@ -49,23 +65,19 @@ export class Mining {
 
   /** @throws ForeshadowError LOG_UNREADABLE, by name */
   static async open(ctx: Context, migration: Migration): Promise<Mining> {
-    const { definition, plan } = migration;
+    const { definition } = migration;
     await createStore(ctx.pool, migration.id);
     if (!definition.queryLog) return new Mining(ctx, migration, null);
-    await requireReadableLog(definition.queryLog.path);
-    const { schema, name } = parseQualifiedName(definition.source);
-    const resolver = await createAccessResolver({
-      schema,
-      table: name,
-      key: plan.sourceKey,
-      columns: plan.sourceColumns.map((column) => column.name),
-    });
+    await requireReadableLog(definition.queryLog.path, definition.queryLog);
+    const resolver = await createAccessResolver(await resolverOptionsOf(ctx.pool, migration));
     const database = await ctx.pool.query<{ name: string }>('select current_database() as name');
-    return new Mining(
-      ctx,
-      migration,
-      createAccessMiner(resolver, { database: database.rows[0]?.name ?? '' }),
-    );
+    const name = database.rows[0]?.name ?? '';
+    const settings = logOptionsOf(await logSettings(ctx.pool));
+    return new Mining(ctx, migration, createAccessMiner(resolver, { database: name }), {
+      database: name,
+      sampling: settings.sampling,
+      parameterMaxLength: settings.parameterMaxLength,
+    });
   }
 
   /** One step. @returns how many accesses it gave, and how many bytes of the log still lie ahead */
@@ -129,9 +141,12 @@ export class Mining {
     if (this.#state) return this.#state;
     const state = await miningState(this.#ctx.pool, this.#migration.id);
     if (!state) throw new Error(`the access store of migration ${this.#migration.name} is gone`);
-    const path = this.#migration.definition.queryLog?.path;
-    if (path)
-      this.#follower = new LogFollower(path, {
+    const { queryLog } = this.#migration.definition;
+    if (queryLog)
+      this.#follower = new LogFollower(queryLog.path, {
+        ...this.#server,
+        format: queryLog.format,
+        linePrefix: queryLog.linePrefix,
         from: 'start',
         clock: this.#ctx.clock,
         maxBytesPerPoll: bytesAtOnce,
@@ -158,4 +173,19 @@ export class Mining {
     const changes = await changeTimes(pool, plan, columns, since, until, changeTimesAtOnce);
     await appendAccesses(pool, id, 'signals', changes);
   }
+}
+
+/** The source of a migration, and every way in which statements may speak of it. */
+export async function resolverOptionsOf(
+  pool: Pool,
+  { definition, plan }: Migration,
+): Promise<AccessResolverOptions> {
+  const { schema, name } = parseQualifiedName(definition.source);
+  return {
+    schema,
+    table: name,
+    key: plan.sourceKey,
+    columns: plan.sourceColumns.map((column) => column.name),
+    ...(await surroundingsOf(pool, schema, name)),
+  };
 }

@@ -4,6 +4,7 @@ import { createAccessResolver } from '../../src/access/index.ts';
 import { parseArrayText } from '../../src/access/literal.ts';
 import { representative, scanShape } from '../../src/access/shape.ts';
 import { type ExecutedStatement, LogParser } from '../../src/logs/index.ts';
+import { JsonlogReader } from '../../src/logs/jsonlog.ts';
 import { parseParameters } from '../../src/logs/parameters.ts';
 
 const record = (session: string, message: string) =>
@@ -39,12 +40,13 @@ test('no line stops the reader, and no good line after it is lost', () => {
       const lines = input.map((text) => text ?? record(`s${good}`, `statement: good ${good++}`));
       const out: ExecutedStatement[] = [];
       const parser = new LogParser();
-      parser.feed(lines, out);
+      const bytes = Buffer.from(lines.map((text) => `${text}\n`).join(''));
+      parser.feed(bytes, { reader: new JsonlogReader(), rest: 'end' }, out);
       parser.flush(out);
       const read = out.filter(({ sql }) => sql.startsWith('good ')).map(({ sql }) => sql);
       expect(read).toEqual(Array.from({ length: good }, (_, k) => `good ${k}`));
       const nonEmpty = lines.filter((text) => text !== '' && text !== '\r').length;
-      expect(parser.counters.lines).toBe(nonEmpty);
+      expect(parser.counters.lines).toBe(lines.length);
       expect(parser.counters.executions).toBe(out.length);
       expect(parser.counters.malformed).toBeLessThanOrEqual(nonEmpty - good);
     }),

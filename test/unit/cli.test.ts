@@ -38,6 +38,7 @@ const verbs = [
   'verify',
   'abort',
   'backtest',
+  'learn',
   'train',
   'score',
   'models',

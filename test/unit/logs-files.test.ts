@@ -63,7 +63,7 @@ describe('reading a set of files', () => {
   test('a line that is too long is counted and passed over', async () => {
     const path = await file('a.json', lines('a', 'b'.repeat(5000), 'c'));
     const counters = newLogCounters();
-    expect(await readAll(path, { chunkBytes: 100, maxLineBytes: 1000, counters })).toEqual(['a', 'c']);
+    expect(await readAll(path, { chunkBytes: 100, maxRecordBytes: 1000, counters })).toEqual(['a', 'c']);
     expect(counters).toMatchObject({ lines: 3, malformed: 1, executions: 2 });
   });
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { type ExecutedStatement, LogParser } from '../../src/logs/index.ts';
+import { JsonlogReader } from '../../src/logs/jsonlog.ts';
 import { parseParameters } from '../../src/logs/parameters.ts';
 import { createTimeReader } from '../../src/logs/timestamp.ts';
 
@@ -25,10 +26,14 @@ function line(message: string, more: Record<string, unknown> = {}, second = 0): 
 const error = (statement: string | undefined, more: Record<string, unknown> = {}) =>
   line('it failed', { error_severity: 'ERROR', ...(statement !== undefined && { statement }), ...more });
 
+function feed(parser: LogParser, lines: string[], out: ExecutedStatement[]): void {
+  const bytes = Buffer.from(lines.map((text) => `${text}\n`).join(''));
+  parser.feed(bytes, { reader: new JsonlogReader(), rest: 'end' }, out);
+}
 function parse(lines: string[]): { sql: string[]; parser: LogParser; statements: ExecutedStatement[] } {
   const parser = new LogParser();
   const statements: ExecutedStatement[] = [];
-  parser.feed(lines, statements);
+  feed(parser, lines, statements);
   parser.flush(statements);
   return { sql: statements.map(({ sql }) => sql), parser, statements };
 }
@@ -101,6 +106,9 @@ describe('lines that are an execution', () => {
         applicationName: 'web',
         sql,
         params: ['5'],
+        truncated: null,
+        prepare: null,
+        weight: 1,
       },
     ]);
     expect(found.parser.counters).toMatchObject({ lines: 1, malformed: 0, executions: 1, failed: 0 });
@@ -156,19 +164,19 @@ describe('holding back', () => {
   test('keeps the order of the log', () => {
     const parser = new LogParser();
     const out: ExecutedStatement[] = [];
-    parser.feed([line('statement: a'), line('duration: 1.0 ms  statement: b', { session_id: 's2' })], out);
+    feed(parser, [line('statement: a'), line('duration: 1.0 ms  statement: b', { session_id: 's2' })], out);
     expect(out).toEqual([]); // a may still fail, and b comes after it
-    parser.feed([line('duration: 1.0 ms')], out);
+    feed(parser, [line('duration: 1.0 ms')], out);
     expect(out.map(({ sql }) => sql)).toEqual(['a', 'b']);
   });
   test('ends after the hold time of the log', () => {
     const parser = new LogParser({ holdSeconds: 2 });
     const out: ExecutedStatement[] = [];
-    parser.feed([line('statement: a', {}, 1), line('statement: b', { session_id: 's2' }, 2.9)], out);
+    feed(parser, [line('statement: a', {}, 1), line('statement: b', { session_id: 's2' }, 2.9)], out);
     expect(out).toEqual([]);
-    parser.feed([line('duration: 1.0 ms', { session_id: 's3' }, 3)], out);
+    feed(parser, [line('duration: 1.0 ms', { session_id: 's3' }, 3)], out);
     expect(out.map(({ sql }) => sql)).toEqual(['a']);
-    parser.feed([error('a')], out); // too late to matter
+    feed(parser, [error('a')], out); // too late to matter
     parser.flush(out);
     expect(out.map(({ sql }) => sql)).toEqual(['a', 'b']);
   });
@@ -176,7 +184,7 @@ describe('holding back', () => {
     const parser = new LogParser({ holdStatements: 100 });
     const out: ExecutedStatement[] = [];
     const lines = Array.from({ length: 5000 }, (_, k) => line(`statement: ${k}`, { session_id: `s${k}` }));
-    parser.feed(lines, out);
+    feed(parser, lines, out);
     expect(out.map(({ sql }) => Number(sql))).toEqual(Array.from({ length: 4900 }, (_, k) => k));
   });
 });
@@ -199,7 +207,7 @@ test('garbage is counted, and what follows is read', () => {
   ];
   const { sql, parser } = parse([...junk.flatMap((bad) => [bad, good]), '', '\r']);
   expect(sql).toEqual(junk.map(() => 'a'));
-  expect(parser.counters).toMatchObject({ lines: 22, malformed: 11, executions: 11 });
+  expect(parser.counters).toMatchObject({ lines: 24, malformed: 11, executions: 11 });
 });
 
 test('a record after a torn one on the same line is read', () => {

@@ -1,9 +1,9 @@
 import type { FastifyInstance } from 'fastify';
-import { appendAccesses } from '../../access/store.queries.ts';
 import type { Access } from '../../core/access.ts';
 import { ForeshadowError } from '../../core/errors.ts';
 import { keyId } from '../../core/key.ts';
 import { getMigration, type Migration } from '../../migration/status.store.ts';
+import { reportAccesses } from '../../pipeline/reporting.ts';
 import type { Backend } from '../backend.ts';
 import { type Changing, changing } from '../changing.ts';
 import { type Fault, HttpProblem } from '../problems.ts';
@@ -44,7 +44,7 @@ export function accessEventRoutes(app: FastifyInstance, { ctx, limits }: Backend
           `migration ${migration.name} is ${migration.status} and has no use for accesses any more`,
         );
       const accesses = accessesOf(body, migration, ctx.clock.now());
-      await appendAccesses(ctx.pool, migration.id, 'reported', accesses);
+      await reportAccesses(ctx, migration, accesses);
       reply.code(202);
       return { schema: 1, accepted: accesses.length };
     },

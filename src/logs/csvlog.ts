@@ -1,0 +1,161 @@
+import {
+  createEventReader,
+  type EventOptions,
+  elsewhere,
+  type LogEvent,
+  mayTell,
+  other,
+  type RecordReader,
+} from './event.ts';
+import { Names, type Rest, type Stretch } from './stretch.ts';
+import { createTimeReader } from './timestamp.ts';
+
+const comma = 44;
+const quote = 34;
+const newline = 10;
+const carriageReturn = 13;
+
+// Columns that are read, in an order that has not changed since 9.0. Later versions have added at the end: 13
+// backend_type, 14 leader_pid and query_id; whatever comes after them is passed over.
+const logTime = 0;
+const userName = 1;
+const databaseName = 2;
+const processId = 3;
+const sessionId = 5;
+const commandTag = 7;
+const severity = 11;
+const message = 13;
+const detail = 14;
+const query = 19;
+const applicationName = 22;
+const fewestColumns = 23;
+const mostColumns = 40;
+
+const incomplete = -1;
+const broken = -2;
+
+/** A record begins with its time to the millisecond; its session_start, which looks alike, has none. */
+const recordStart = /\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} [^\s,"]{1,12},[",]/g;
+
+/** csvlog: a record may have newlines in its quoted columns, so a line is not a record. */
+export class CsvlogReader implements RecordReader {
+  private readonly eventOf;
+  private readonly database: string | undefined;
+  private readonly readTime = createTimeReader();
+  private readonly names = new Names();
+  /** where each column of the record at hand begins and ends, without its quotes */
+  private readonly from = new Int32Array(mostColumns);
+  private readonly to = new Int32Array(mostColumns);
+
+  constructor(options: EventOptions = {}) {
+    this.eventOf = createEventReader(options);
+    this.database = options.database;
+  }
+
+  read(stretch: Stretch, rest: Rest, take: (event: LogEvent, offset: number) => void): number {
+    const { text } = stretch;
+    let at = 0;
+    while (at < text.length) {
+      const c = text.charCodeAt(at);
+      if (c === newline || (c === carriageReturn && text.charCodeAt(at + 1) === newline)) {
+        at++;
+        continue;
+      }
+      const end = this.split(text, at, rest === 'end');
+      if (end === incomplete && rest !== 'end') return at;
+      const event = end > 0 ? this.record(stretch) : undefined;
+      if (event) {
+        take(event, at);
+        at = end;
+        continue;
+      }
+      const next = this.resume(text, at, rest);
+      if (next === at) return at;
+      take({ kind: 'malformed', lines: Math.max(1, newlinesIn(text, at, next)) }, at);
+      at = next;
+    }
+    return at;
+  }
+
+  /** Finds the columns of the record at `i`. @returns the index behind its newline, `incomplete` or `broken` */
+  private split(text: string, i: number, last: boolean): number {
+    const { from, to } = this;
+    let column = 0;
+    for (;;) {
+      if (column === mostColumns) return broken;
+      if (text.charCodeAt(i) === quote) {
+        let close = text.indexOf('"', i + 1);
+        while (close >= 0 && text.charCodeAt(close + 1) === quote) close = text.indexOf('"', close + 2);
+        if (close < 0) return incomplete;
+        from[column] = i + 1;
+        to[column] = close;
+        i = close + 1;
+      } else {
+        from[column] = i;
+        let c = text.charCodeAt(i);
+        while (c !== comma && c !== newline && i < text.length) c = text.charCodeAt(++i);
+        to[column] = c === newline && text.charCodeAt(i - 1) === carriageReturn ? i - 1 : i;
+      }
+      column++;
+      const c = text.charCodeAt(i);
+      if (c === comma) i++;
+      else if (i >= text.length) return last && column >= fewestColumns ? i : incomplete;
+      else if (c === newline || (c === carriageReturn && text.charCodeAt(i + 1) === newline)) {
+        return column < fewestColumns ? broken : c === newline ? i + 1 : i + 2;
+      } else return broken;
+    }
+  }
+
+  private record(stretch: Stretch): LogEvent | undefined {
+    const { text } = stretch;
+    const { from, to } = this;
+    const time = this.readTime(text.slice(from[logTime], to[logTime]));
+    if (!time) return undefined;
+    const isLog = to[severity]! - from[severity]! === 3 && text.startsWith('LOG', from[severity]);
+    if (isLog && !mayTell(text, from[message]!)) return other;
+    const database = this.name(text, databaseName);
+    if (this.database !== undefined && database !== this.database) return elsewhere;
+    return this.eventOf({
+      time,
+      user: this.name(text, userName),
+      database,
+      pid: Number(text.slice(from[processId], to[processId])) || 0,
+      session: this.name(text, sessionId),
+      applicationName: this.name(text, applicationName),
+      severity: isLog ? 'LOG' : text.slice(from[severity], to[severity]),
+      commandTag: this.name(text, commandTag),
+      message: this.text(stretch, message) ?? '',
+      detail: this.text(stretch, detail),
+      statement: this.text(stretch, query),
+    });
+  }
+
+  private name(text: string, column: number): string {
+    const name = this.names.of(text.slice(this.from[column], this.to[column]));
+    return name.includes('"') ? name.replaceAll('""', '"') : name;
+  }
+
+  /** null when the column is empty: csvlog does not tell that from an empty text, and here none is one. */
+  private text(stretch: Stretch, column: number): string | null {
+    const text = stretch.decode(this.from[column]!, this.to[column]!);
+    if (text === '') return null;
+    return text.includes('"') ? text.replaceAll('""', '"') : text;
+  }
+
+  /**
+   * Where to go on after what is no record: at the next thing that begins like one, even on the same line, for a server
+   * that dies in the middle of a line appends its next record there. Else behind the last whole line.
+   */
+  private resume(text: string, at: number, rest: Rest): number {
+    recordStart.lastIndex = at + 1;
+    const next = recordStart.exec(text);
+    if (next) return next.index;
+    return rest === 'end' ? text.length : Math.max(at, text.lastIndexOf('\n') + 1);
+  }
+}
+
+function newlinesIn(text: string, from: number, to: number): number {
+  let count = 0;
+  for (let i = text.indexOf('\n', from); i >= 0 && i < to; i = text.indexOf('\n', i + 1)) count++;
+  return count;
+}
