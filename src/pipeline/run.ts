@@ -180,7 +180,7 @@ export class Run {
     const lanes = new Lanes({
       plan: migration.plan,
       // as many as the migration began with, whatever the file says now: the key ranges are dealt out
-      lanes: await countLanes(ctx.pool, migration.id),
+      lanes: await countLanes(ctx.pool, migration.plan),
       stamp: migration.physical.stamp,
       chunkRows: file.copy.chunkRows,
       rowsPerSecond: file.copy.rowsPerSecond,
