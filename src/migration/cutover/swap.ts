@@ -3,7 +3,9 @@ import { ident, literal } from '../../db/ident.ts';
 import { together } from '../../db/tx.ts';
 import { dropCaptureFunctionsSql, dropCaptureSql } from '../../sync/capture.ts';
 import type { Migration } from '../status.store.ts';
-import { checksSql, commentsSql, defaultsSql, grantsSql, sequencesSql } from './carry.ts';
+import { checksSql, commentsSql, defaultsSql, grantsSql } from './carry.ts';
+import { sequencesSql } from './carry-sequences.ts';
+import { finalName, forwardMove, type Move } from './move.ts';
 import { carriedNamesSql, stepAsideSql } from './names.ts';
 
 export const guardTrigger = 'foreshadow_guard';
@@ -27,24 +29,29 @@ export function finalTable(migration: Migration): { schema: string; name: string
   return migration.definition.cutover.finish === 'swap' ? physical.source : physical.target;
 }
 
+/** What the write cutover hands over. */
+export const moveOf = (migration: Migration): Move =>
+  forwardMove(migration.plan, physicalOf(migration).source, finalTable(migration));
+
 /**
  * The statements of the swap, to be run under ACCESS EXCLUSIVE on S, T and overlay, in the transaction that also moves
  * the status row. Computed beforehand, apart from what must be read under the lock (sequences).
  */
 export async function swapSql(client: ClientBase, migration: Migration): Promise<string[]> {
   const { plan } = migration;
-  const final = finalTable(migration);
-  const target = ident(final.schema, final.name);
+  const { source, carried } = physicalOf(migration);
+  const move = moveOf(migration);
   const passing = `foreshadow_passing_${migration.id}`;
   const swap = migration.definition.cutover.finish === 'swap';
   const [sequences, aside, grants, comments, defaults, checks, names] = await together(client, [
-    () => sequencesSql(client, migration, target),
-    async () => (swap ? stepAsideSql(client, migration, oldTable(migration).name) : []),
-    () => grantsSql(client, migration, target),
-    () => commentsSql(client, migration, target),
-    () => defaultsSql(client, migration, target),
-    () => checksSql(client, migration, target),
-    () => carriedNamesSql(client, migration, target),
+    () => sequencesSql(client, move),
+    async () =>
+      swap ? stepAsideSql(client, { oid: plan.sourceOid, schema: source.schema }, oldTable(migration)) : [],
+    () => grantsSql(client, move),
+    () => commentsSql(client, move),
+    () => defaultsSql(client, move),
+    () => checksSql(client, move),
+    () => carriedNamesSql(client, carried, plan.targetOid, move.final, swap ? plan.sourceOid : 0),
   ]);
   const renames = swap ? [...aside, ...swapNames(migration, passing)] : routeNames(migration);
   return [
@@ -58,7 +65,7 @@ export async function swapSql(client: ClientBase, migration: Migration): Promise
     ...defaults,
     ...checks,
     ...names,
-    ...guardSql(migration, target),
+    ...guardSql(migration, finalName(move)),
     `insert into ${plan.names.overlayGate} values (pg_catalog.clock_timestamp())`,
   ];
 }
