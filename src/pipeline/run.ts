@@ -47,6 +47,8 @@ export interface RunOptions {
   readonly live?: Live;
   /** the lease on the migration, when the caller has it already */
   readonly lease?: Lease;
+  /** after the write cutover, go on keeping the old table in step until the migration is rolled back or finalized */
+  readonly stay?: boolean;
   /** hands a task to somebody else instead of doing it here */
   readonly delegate?: (task: Task) => Promise<void>;
 }
@@ -66,6 +68,8 @@ export class Run {
   readonly live: Live;
   migration: Migration;
   lanes: Lanes | null = null;
+  /** the key log that they empty */
+  #lanesOf: string | null = null;
   copied: { at: number; rows: number }[] = [];
   /** since when the database has not answered, seconds since the epoch */
   lostSince: number | null = null;
@@ -120,7 +124,8 @@ export class Run {
       this.#lease = this.options.lease;
       return;
     }
-    this.#leases = new Leases(this.ctx, 'run');
+    if (this.#lease) return;
+    this.#leases ??= new Leases(this.ctx, 'run');
     for (let waited = 0; ; waited += 200) {
       const taken = await this.#leases.take(this.migration.id, 'migrate', this.options.takeOver);
       if (isLease(taken)) {
@@ -174,14 +179,18 @@ export class Run {
 
   /** Lanes of this process: the only writers of the target. */
   async startLanes(): Promise<Lanes> {
-    if (this.lanes) return this.lanes;
     const { ctx, migration, file } = this;
     if (!migration.physical) throw new Error(`migration ${migration.name} has not begun`);
+    // after the write cutover: those of the way back
+    const back = migration.status === 'COMPLETED' ? migration.physical.wayBack : undefined;
+    const { plan, stamp } = back ?? { plan: migration.plan, stamp: migration.physical.stamp };
+    if (this.lanes && this.#lanesOf !== plan.names.keyLog) await this.#stopLanes();
+    if (this.lanes) return this.lanes;
     const lanes = new Lanes({
-      plan: migration.plan,
+      plan,
       // as many as the migration began with, whatever the file says now: the key ranges are dealt out
-      lanes: await countLanes(ctx.pool, migration.plan),
-      stamp: migration.physical.stamp,
+      lanes: await countLanes(ctx.pool, plan),
+      stamp,
       chunkRows: file.copy.chunkRows,
       rowsPerSecond: file.copy.rowsPerSecond,
       clock: ctx.clock,
@@ -196,12 +205,17 @@ export class Run {
       throw error;
     }
     this.lanes = lanes;
+    this.#lanesOf = plan.names.keyLog;
     return lanes;
   }
 
-  async close(): Promise<void> {
+  async #stopLanes(): Promise<void> {
     await this.lanes?.stop();
     this.lanes = null;
+  }
+
+  async close(): Promise<void> {
+    await this.#stopLanes();
     await this.#leases?.close();
     this.#leases = null;
     if (!this.options.live) this.live.dispose();

@@ -64,6 +64,38 @@ export async function stepAsideSql(
 }
 
 /**
+ * The other way: a table leaves a place for another one, whose indexes and sequences want their names again, and goes to a
+ * schema where some of its own may be taken. They get a number.
+ * @param table the one that leaves, in the schema where it is now
+ * @param coming names that will be wanted where it goes, and are not there yet
+ */
+export async function makeRoomSql(
+  client: ClientBase,
+  table: { readonly oid: number; readonly schema: string },
+  into: { readonly schema: string; readonly name: string },
+  coming: readonly string[],
+): Promise<string[]> {
+  const own = prepared(
+    `select relname as name, case relkind when 'S' then 'sequence' else 'index' end as kind
+       from pg_class where oid in (${ownRelations('$1')}) and relkind in ('i', 'S') order by 1`,
+    [table.oid],
+  );
+  const [there, here, { rows }] = await together(client, [
+    () => namesIn(client, into.schema, table.oid),
+    () => namesIn(client, table.schema, 0),
+    () => client.query<{ name: string; kind: string }>(own),
+  ]);
+  const unwanted = new Set([...there, ...coming, into.name]);
+  const taken = new Set([...unwanted, ...here]);
+  return rows
+    .filter(({ name }) => unwanted.has(name))
+    .map(
+      ({ name, kind }) =>
+        `alter ${kind} ${ident(table.schema, name)} rename to ${ident(freeName(name, taken))}`,
+    );
+}
+
+/**
  * Indexes that were built for a table in another one's place get their names, and the unique constraints that own them.
  * @param final where the table stands by then
  * @param leaving OID of the table that has left that schema by then, with its names; 0 for none
