@@ -2,6 +2,7 @@ import type { MigrationFile } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import { ForeshadowError } from '../core/errors.ts';
 import type { MigrationStatus } from '../core/states.ts';
+import type { LeaseHolder } from '../migration/lease.queries.ts';
 import { getMigration, type Migration, updateStatus } from '../migration/status.store.ts';
 import type { Rival, Selection } from '../shadow/coverage.ts';
 import { countLanes } from '../sync/lane.queries.ts';
@@ -120,18 +121,9 @@ export class Run {
 
   /** @throws ForeshadowError ALREADY_RUNNING when another process has the migration in hand, unless `takeOver` */
   async hold(): Promise<void> {
-    if (this.options.lease) {
-      this.#lease = this.options.lease;
-      return;
-    }
-    if (this.#lease) return;
-    this.#leases ??= new Leases(this.ctx, 'run');
     for (let waited = 0; ; waited += 200) {
-      const taken = await this.#leases.take(this.migration.id, 'migrate', this.options.takeOver);
-      if (isLease(taken)) {
-        this.#lease = taken;
-        return;
-      }
+      const taken = await this.tryHold();
+      if (!taken) return;
       if (waited >= leasePatience) {
         throw new ForeshadowError(
           'ALREADY_RUNNING',
@@ -140,6 +132,17 @@ export class Run {
       }
       await this.ctx.clock.sleep(200, this.options.signal);
     }
+  }
+
+  /** Takes the migration in hand if nobody has it. @returns who has, or null: this process */
+  async tryHold(): Promise<LeaseHolder | null> {
+    this.#lease ??= this.options.lease ?? null;
+    if (this.#lease) return null;
+    this.#leases ??= new Leases(this.ctx, 'run');
+    const taken = await this.#leases.take(this.migration.id, 'migrate', this.options.takeOver);
+    if (!isLease(taken)) return taken;
+    this.#lease = taken;
+    return null;
   }
 
   emit(event: PipelineEvent): void {
@@ -178,7 +181,7 @@ export class Run {
   }
 
   /** Lanes of this process: the only writers of the target. */
-  async startLanes(): Promise<Lanes> {
+  async startLanes(takeOver = this.options.takeOver): Promise<Lanes> {
     const { ctx, migration, file } = this;
     if (!migration.physical) throw new Error(`migration ${migration.name} has not begun`);
     // after the write cutover: those of the way back
@@ -199,7 +202,7 @@ export class Run {
       connect: () => ctx.connect('lane'),
     });
     try {
-      await lanes.start(this.options.takeOver);
+      await lanes.start(takeOver);
     } catch (error) {
       await lanes.stop();
       throw error;

@@ -1,12 +1,10 @@
-import { ForeshadowError } from '../core/errors.ts';
-import { isRetryable } from '../db/sqlstate.ts';
 import { changePlaces } from '../migration/cutover/writes.ts';
 import { fulfilOrder } from '../migration/orders.ts';
 import { updateStatus } from '../migration/status.store.ts';
 import { type Finalized, finalize } from '../migration/way-back/finalize.ts';
 import { rollbackExchange } from '../migration/way-back/rollback.ts';
 import { requireWayBack } from '../migration/way-back/state.ts';
-import { backlog, liveHolders } from '../sync/lane.queries.ts';
+import { backlog } from '../sync/lane.queries.ts';
 import type { Run } from './run.ts';
 import { settle } from './steps.ts';
 
@@ -62,18 +60,11 @@ export async function rollBackNow(run: Run, maxAttempts: number): Promise<void> 
   await settle(run);
 }
 
-/** Somebody has to bring the last changes: whoever does so already, else this process. */
+/** Somebody has to bring the last changes: whoever has the migration in hand, else this process. */
 async function lanesAtWork(run: Run): Promise<void> {
-  const plan = requireWayBack(run.migration);
-  if (run.lanes || (await liveHolders(run.ctx.pool, plan)).length) return;
-  try {
-    await run.hold();
-    await run.startLanes();
-  } catch (error) {
-    // another process was quicker, and does it
-    if (!(error instanceof ForeshadowError && error.code === 'ALREADY_RUNNING') && !isRetryable(error))
-      throw error;
-  }
+  if (run.lanes || (await run.tryHold())) return;
+  // lanes of a process that has it no longer are those of a dead or a stopped one
+  await run.startLanes(true);
 }
 
 /** COMPLETED → FINALIZED. */

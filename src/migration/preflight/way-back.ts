@@ -36,12 +36,13 @@ export async function resolveWayBack(
   forward: Forward,
 ): Promise<{ wayBack: ReversePlan | null; reasons: string[] }> {
   const reasons: string[] = [];
+  const nowhere: string[] = [];
   const columns: MappedColumn[] = [];
   for (const column of source.columns) {
     if (column.generated !== null) continue;
     const text = file.back[column.name] ?? (await sameAgain(client, column, target, forward.columns));
     if (text === null) {
-      reasons.push(`nothing in the target gives ${source.name}.${column.name} back; name it in "back"`);
+      nowhere.push(column.name);
       continue;
     }
     try {
@@ -50,6 +51,8 @@ export async function resolveWayBack(
       reasons.push(`back map of "${column.name}": ${(error as Error).message}`);
     }
   }
+  if (nowhere.length)
+    reasons.unshift(`nothing in the target gives these columns of the source back: ${nowhere.join(', ')}`);
   if (reasons.length) return { wayBack: null, reasons };
   const wayBack = reversePlan(source, target, forward, columns);
   const failing = await rehearse(client, source, target, forward, wayBack);
