@@ -17,12 +17,17 @@ import {
   updateStatus,
 } from './migration/status.store.ts';
 import { describeMigration, type StatusDocument } from './migration/status.ts';
+import type { Finalized } from './migration/way-back/finalize.ts';
+import { requireWayBack, wayBackOf } from './migration/way-back/state.ts';
 import { giveUp, outlast } from './pipeline/failure.ts';
 import { Run, type RunOptions, type Task } from './pipeline/run.ts';
 import * as step from './pipeline/steps.ts';
+import * as wayBack from './pipeline/way-back.ts';
 
 export type { PipelineEvent, RunOptions } from './pipeline/run.ts';
 
+/** Tries to change the tables' places, for whoever is in no hurry. */
+const maxAttempts = 1000;
 /** How often the main loop looks at the status row, in ms. Lanes work on their own all the while. */
 const pulse = 200;
 
@@ -87,11 +92,50 @@ export async function performTask(
   }
 }
 
+/**
+ * Takes the write cutover back, in this process. May be repeated: what an earlier one left undone is done.
+ * @throws ForeshadowError NO_WAY_BACK before anything is touched; CUTOVER_BLOCKED after `attempts`
+ */
+export async function rollBackMigration(
+  ctx: Context,
+  name: string,
+  options: RunOptions & { readonly attempts: number },
+): Promise<void> {
+  const run = new Run(ctx, await getMigration(ctx.pool, name), options);
+  if (run.migration.status !== 'ROLLED_BACK') requireWayBack(run.migration);
+  await upTo(run, () =>
+    run.migration.status === 'ROLLED_BACK' ? step.settle(run) : wayBack.rollBackNow(run, options.attempts),
+  );
+}
+
+/** Ends the time in which a migration can be rolled back. May be repeated, to drop the old table later. */
+export async function finalizeMigration(
+  ctx: Context,
+  name: string,
+  options: RunOptions & { readonly dropOld: boolean },
+): Promise<Finalized> {
+  const run = new Run(ctx, await getMigration(ctx.pool, name), options);
+  return upTo(run, () => wayBack.finalizeNow(run, options.dropOld));
+}
+
+async function upTo<T>(run: Run, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    await giveUp(run, error);
+    throw error;
+  } finally {
+    await run.close();
+  }
+}
+
 async function work(run: Run): Promise<void> {
   try {
     await run.hold();
     while (!reached(run)) await outlast(run, () => turn(run));
-    if (run.migration.status === 'COMPLETED') await step.settle(run);
+    const { status } = run.migration;
+    if (status === 'COMPLETED' || (status === 'ROLLED_BACK' && run.options.seconds !== undefined))
+      await step.settle(run);
   } catch (error) {
     await giveUp(run, error);
   } finally {
@@ -159,6 +203,13 @@ async function advance(run: Run): Promise<void> {
       if (file.cutover.writes === 'auto' || ordered('cutover-writes')) return step.cutOverWritesNow(run);
       return step.awaitOperator(run, 'writes');
 
+    case 'COMPLETED':
+      await wayBack.keepOldTable(run);
+      if (ordered('rollback')) return wayBack.rollBackNow(run, maxAttempts);
+      if (ordered('finalize'))
+        return void (await wayBack.finalizeNow(run, migration.orders.finalize?.drop_old === true));
+      return step.settle(run, false);
+
     default:
       throw new ForeshadowError('CONFLICT', `migration ${migration.name} is ${migration.status}`);
   }
@@ -180,5 +231,13 @@ function reached(run: Run): boolean {
   // a stretch ends where somebody has paused it; a run in the foreground says so
   const stopped = status === 'PAUSED' || status === 'FAILED' || run.migration.orders.abort !== undefined;
   const paused = run.options.seconds !== undefined && stopped;
-  return status === run.options.until || status === 'COMPLETED' || isOver(status) || paused || run.over;
+  return status === run.options.until || isOver(status) || paused || run.over || completed(run);
+}
+
+/** The old table is kept in step by the job runner, or by a run that was told to stay. */
+function completed({ migration, options }: Run): boolean {
+  if (migration.status !== 'COMPLETED') return false;
+  if (options.seconds !== undefined && migration.orders.finalize) return false;
+  const stays = options.seconds !== undefined || options.stay === true;
+  return !stays || !wayBackOf(migration).open;
 }

@@ -7,11 +7,13 @@ import { cutoverCommand } from './cutover.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { explainCommand } from './explain.ts';
+import { finalizeCommand } from './finalize.ts';
 import { initCommand } from './init.ts';
 import { learnCommand } from './learn.ts';
 import { modelsCommand } from './models.ts';
 import { describeError, print } from './output.ts';
 import { pauseCommand, resumeCommand } from './pause.ts';
+import { rollbackCommand } from './rollback.ts';
 import { runCommand } from './run.ts';
 import { scoreCommand } from './score.ts';
 import { serveCommand } from './serve.ts';
@@ -50,6 +52,8 @@ export function createProgram(): Command {
     cutoverCommand,
     verifyCommand,
     abortCommand,
+    rollbackCommand,
+    finalizeCommand,
     learnCommand,
     trainCommand,
     scoreCommand,

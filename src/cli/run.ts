@@ -11,6 +11,7 @@ import { statusText } from './status.ts';
 interface RunFlags extends CommonFlags {
   readonly until?: string;
   readonly takeOver?: boolean;
+  readonly stay?: boolean;
   readonly diskFree?: number;
 }
 
@@ -20,6 +21,7 @@ export function runCommand(program: Command): Command {
     .description('run a whole migration in the foreground; run again to go on after a stop')
     .option('--until <state>', `stop at one of ${migrationStatuses.slice(1, 5).join(', ')}`)
     .option('--take-over', 'take the lanes over from a process that still lives')
+    .option('--stay', 'go on after the write cutover, so that a rollback finds the old table in step')
     .option(
       '--disk-free <bytes>',
       "free bytes on the server's disk, if they cannot be seen from here",
@@ -39,6 +41,7 @@ export function runCommand(program: Command): Command {
             onEvent: report.show,
             ...(until ? { until } : {}),
             ...(flags.takeOver ? { takeOver: true } : {}),
+            ...(flags.stay ? { stay: true } : {}),
             ...(flags.diskFree === undefined ? {} : { diskFree: flags.diskFree }),
           }),
         ).finally(report.end);

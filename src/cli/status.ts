@@ -102,5 +102,12 @@ export function statusText(s: StatusDocument): string {
       `${v.compared} rows: ${v.missing} missing, ${v.extra} extra, ${v.different} different`,
     ]);
   }
+  const back = s.way_back;
+  if (back.open)
+    lines.push([
+      'way back',
+      back.behind === null ? 'yes, once writes are cut over' : `open, ${back.behind} changes behind`,
+    ]);
+  else lines.push(['way back', `none: ${back.reasons.join('; ')}`]);
   return table(lines);
 }

@@ -78,6 +78,11 @@ export const catalogue = {
     exit: 3,
     hint: 'Let the named sessions end, then try again. Nothing was changed.',
   },
+  NO_WAY_BACK: {
+    http: 409,
+    exit: 3,
+    hint: 'Complete "back" in the migration file before a migration begins; doctor says what is missing.',
+  },
   CHECK_RED: { http: 422, exit: 3, hint: 'Mend what the failed checks name.' },
   NOT_INITIALISED: { http: 409, exit: 4, hint: 'Run: foreshadow init' },
   CONFLICT: { http: 409, exit: 5, hint: 'Another process got there first; look at: foreshadow status' },

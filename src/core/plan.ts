@@ -18,6 +18,8 @@ export interface MappedKeyColumn extends KeyColumn {
   readonly ofParameters: string;
   /** the same over bare column names, for an index on S */
   readonly ofColumns: string;
+  /** what it is in a target row, over alias t; absent: the column of this name */
+  readonly ofTarget?: string;
 }
 
 export interface SourceColumn extends KeyColumn {
@@ -78,4 +80,20 @@ export interface TablePlan {
   readonly invariants: readonly { readonly name: string; readonly sql: string }[];
   /** seed of the permanent random numbers u */
   readonly seed: number;
+  /**
+   * The way back of a migration: its source is T after the write cutover, its target the old table S. Rows are matched by
+   * T's key on both sides, so `targetKey` holds T's key columns, found in S by `ofTarget`; no row of T can fail in the
+   * application's own transaction because its key does not fit S.
+   */
+  readonly reverse?: true;
+  /** of a way back: a row s of T comes from its own key again, f(back(key)) = key; else S could not find it by it */
+  readonly roundTrip?: string;
+  /** how S is kept in step with T after the write cutover; null: there is no way back, for the reasons beside it */
+  readonly wayBack?: TablePlan | null;
+  readonly noWayBack?: readonly string[];
+}
+
+/** Marks what we make for a plan: the number of its migration, and whether it is the way back. */
+export function planLabel(plan: Pick<TablePlan, 'migrationId' | 'reverse'>): string {
+  return plan.reverse ? `${plan.migrationId}_back` : String(plan.migrationId);
 }

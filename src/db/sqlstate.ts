@@ -15,6 +15,7 @@ export const sqlstate = {
   undefinedFunction: '42883',
   insufficientPrivilege: '42501',
   duplicateTable: '42P07',
+  dependentObjects: '2BP01',
   invalidSchemaName: '3F000',
   featureNotSupported: '0A000',
 } as const;

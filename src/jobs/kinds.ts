@@ -27,13 +27,16 @@ export const atOnce: Readonly<Record<JobKind, number>> = {
  * Training, choosing, evaluating and verifying are sent by the stretch of work when they are due.
  */
 export function standingJobs(migration: Migration): JobKind[] {
-  const { status, definition, managed, orders, settled_at } = migration;
+  const { status, definition, managed, orders, settled_at, physical } = migration;
   if (orders.abort && mayAbort(status)) return ['abort'];
   if (!managed) return [];
   const { createdAt, updatedAt } = definition.signals;
   const mine: JobKind[] = definition.queryLog || createdAt || updatedAt ? ['mine'] : [];
   if (status === 'PAUSED') return mine;
-  if (status === 'COMPLETED') return settled_at ? [] : ['migrate'];
+  // the old table is kept in step for as long as the migration can be rolled back
+  const windowOpen =
+    status === 'COMPLETED' && (physical?.wayBack !== undefined || orders.finalize !== undefined);
+  if (status === 'COMPLETED' || status === 'ROLLED_BACK') return windowOpen || !settled_at ? ['migrate'] : [];
   const atWork =
     status === 'PLANNED' || status === 'SHADOWING' || status === 'READY' || status === 'IN_PROGRESS';
   return atWork ? ['migrate', ...mine] : [];

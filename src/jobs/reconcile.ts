@@ -16,7 +16,7 @@ export async function reconcile(
   await queue.ensure();
   const { rows } = await pool.query<Migration>(
     `select * from foreshadow.migration_status
-      where (managed and settled_at is null) or orders ? 'abort' order by id`,
+      where (managed and (settled_at is null or status = 'COMPLETED')) or orders ? 'abort' order by id`,
   );
   const leases = new Set((await liveLeases(pool)).map(({ migrationId, kind }) => `${migrationId} ${kind}`));
   const waiting = new Set((await queue.waiting()).map(({ migration, kind }) => `${migration} ${kind}`));

@@ -11,6 +11,8 @@ import { mappedKeyIndexName } from './begin.ts';
 import { restoreIndexSql } from './deferred-indexes.ts';
 import { mayAbort } from './states.ts';
 import { getMigration, type Migration, moveStatus, recordEvent, routeTo } from './status.store.ts';
+import { oldPlace, stands } from './way-back/finalize.ts';
+import { dropWayBackSql } from './way-back/prepare.ts';
 
 const maxAttempts = 60;
 
@@ -74,7 +76,11 @@ async function takeDown(client: ClientBase, migration: Migration): Promise<Migra
     await client.query(`lock table ${plan.names.overlay} in access exclusive mode`);
     for (const sql of dropCaptureSql(plan)) await client.query(sql);
     await client.query(`drop view ${plan.names.overlay}`);
-    for (const sql of [...dropCaptureFunctionsSql(plan), ...dropMigrationTablesSql(plan)])
+    for (const sql of [
+      ...dropCaptureFunctionsSql(plan),
+      ...dropMigrationTablesSql(plan),
+      ...(plan.wayBack ? dropWayBackSql(plan.wayBack) : []),
+    ])
       await client.query(sql);
     await client.query(`truncate ${plan.names.target}`);
     await client.query(`alter table ${plan.names.target} set schema ${ident(physical.target.schema)}`);
@@ -108,6 +114,8 @@ async function takeDown(client: ClientBase, migration: Migration): Promise<Migra
   return moved;
 }
 
+const isMoved = ({ status }: Migration) => status === 'COMPLETED' || status === 'FINALIZED';
+
 /**
  * Removes everything of ours from the database: running migrations are aborted, then the schema goes.
  * @throws ForeshadowError CONFLICT when old tables of completed migrations are still kept, unless `dropOldTables`
@@ -123,11 +131,14 @@ export async function uninstall(
   );
   if (!present.rows.length) return { aborted: [], dropped: [] };
   const { rows } = await pool.query<Migration>('select * from foreshadow.migration_status order by id');
-  const old = rows.filter(
-    (migration) => migration.status === 'COMPLETED' && migration.definition.cutover.finish === 'swap',
-  );
+  const old: string[] = [];
+  for (const migration of rows) {
+    if (!isMoved(migration) || migration.definition.cutover.finish !== 'swap') continue;
+    const { schema, name } = oldPlace(migration);
+    if (await stands(pool, migration, { schema, name })) old.push(`${schema}.${name}`);
+  }
   if (old.length && !options.dropOldTables) {
-    const tables = old.map((migration) => `foreshadow.${migration.physical?.source.name}_old`).join(', ');
+    const tables = old.join(', ');
     throw new ForeshadowError(
       'CONFLICT',
       `old tables are still kept: ${tables}; move them, or uninstall with --drop-old-tables`,
@@ -139,11 +150,6 @@ export async function uninstall(
     aborted.push(migration.name);
   }
   await transaction(pool, async (client) => {
-    for (const migration of rows.filter(
-      (each) => each.status === 'COMPLETED' && each.definition.cutover.finish === 'route',
-    )) {
-      await client.query(`drop trigger if exists foreshadow_moved on ${migration.plan.names.source}`);
-    }
     for (const name of ours) await client.query(`drop schema if exists ${name} cascade`);
   });
   return { aborted, dropped: present.rows.map(({ name }) => `schema ${name}`) };

@@ -7,10 +7,12 @@ import { codeOf, isRetryable, sqlstate } from '../db/sqlstate.ts';
 import { transaction, withClient } from '../db/tx.ts';
 import { rowMapAsRow } from '../sync/fragments.ts';
 import { setLaneMode } from '../sync/lane.queries.ts';
+import { dropMigrationTablesSql } from '../sync/tables.ts';
 import { instantNow, olderSnapshots, sayBlockers } from './cutover/blockers.queries.ts';
 import { dropGuardSql, finalTable, physicalOf } from './cutover/swap.ts';
 import { settleIndexSql } from './deferred-indexes.ts';
 import type { DeferredIndex, Migration } from './status.store.ts';
+import { dropWayBackSql, prepareWayBack } from './way-back/prepare.ts';
 
 const schema = 'foreshadow'; // where T is until the write cutover
 const maxAttempts = 30;
@@ -44,14 +46,15 @@ export async function finishTarget(
     await options.onStep(`building index ${index.name}`);
     await buildIndex(pool, migration, index.temporaryName, index.definition, options.clock);
   }
+  await prepareWayBack(pool, migration, options.onStep);
   await options.onStep('vacuum and analyse of the target');
   await pool.query(`vacuum (analyze, skip_locked) ${plan.names.target}`);
   await failpoint('finish.vacuumed');
 }
 
 /**
- * After the write cutover, when every snapshot from before it is gone: the guard is dropped, and checks that the swap
- * added without looking are validated. May be repeated.
+ * After the write cutover, or a rollback, when every snapshot from before it is gone: the guard is dropped, and checks that
+ * the swap added without looking are validated. May be repeated.
  * @param onWait says whether to go on waiting
  * @returns whether everything is done
  */
@@ -61,8 +64,9 @@ export async function settleTarget(
   clock: Clock,
   onWait: (reason: string) => Promise<boolean>,
 ): Promise<boolean> {
-  const { schema: finalSchema, name } = finalTable(migration);
-  const table = ident(finalSchema, name);
+  const rolledBack = migration.status === 'ROLLED_BACK';
+  const final = rolledBack ? physicalOf(migration).source : finalTable(migration);
+  const table = ident(final.schema, final.name);
   // Taken after the commit is known: whoever starts later sees the swap.
   const instant = await withClient(pool, instantNow);
   // Of nobody is it known here that something else would answer him, so those that queue count too (relation 0: none).
@@ -75,14 +79,30 @@ export async function settleTarget(
     await clock.sleep(200);
   }
   await failpoint('settle.snapshots-gone');
-  await briefly(pool, clock, dropGuardSql(migration).join('; '));
+  await briefly(pool, clock, dropGuardSql(migration, final).join('; '));
   await failpoint('settle.guard-dropped');
+  if (rolledBack) {
+    await briefly(pool, clock, clearedSql(migration).join('; '));
+    await failpoint('settle.names-gone');
+    return true;
+  }
   const { rows } = await pool.query<{ name: string }>(
     "select conname as name from pg_constraint where conrelid = $1 and contype = 'c' and not convalidated",
     [migration.plan.targetOid],
   );
   for (const check of rows) await pool.query(`alter table ${table} validate constraint ${ident(check.name)}`);
   return true;
+}
+
+/** After a rollback nothing of ours is left beside the status: tables, lanes, our index on the source. */
+function clearedSql({ id, plan, physical }: Migration): string[] {
+  const index = physical?.mappedKeyIndex;
+  return [
+    `delete from foreshadow.lane where migration_id = ${id}`,
+    ...(physical?.wayBack ? dropWayBackSql(physical.wayBack.plan) : []),
+    ...dropMigrationTablesSql(plan),
+    ...(index ? [`drop index if exists ${ident(physical.source.schema, index)}`] : []),
+  ];
 }
 
 /** CREATE INDEX CONCURRENTLY, repeated when rows on the move collided, stopped when the data itself does. */

@@ -61,28 +61,45 @@ export async function recordWarnings(
 }
 
 async function findings(pool: Pool, migration: Migration, limits: HealthLimits): Promise<Finding[]> {
-  if (!migration.physical || migration.write_to === 'target' || isOver(migration.status)) return [];
+  const { physical, status, plan } = migration;
+  if (!physical || isOver(status)) return [];
   try {
-    return [...(await sizeOf(pool, migration.plan.names.keyLog, limits)), ...(await pinned(pool, limits))];
+    if (status === 'COMPLETED')
+      return physical.wayBack
+        ? await sizeOf(pool, physical.wayBack.plan.names.keyLog, limits, wayBackWaits)
+        : [];
+    return [...(await sizeOf(pool, plan.names.keyLog, limits, lanesWait)), ...(await pinned(pool, limits))];
   } catch (error) {
     if (codeOf(error) === sqlstate.undefinedTable) return []; // the migration ended meanwhile
     throw error;
   }
 }
 
-async function sizeOf(pool: Pool, keyLog: string, limits: HealthLimits): Promise<Finding[]> {
-  const { rows } = await pool.query<{ rows: number; bytes: number }>(
-    `select (select count(*) from (select 1 from ${keyLog} limit $2) waiting)::float8 as rows,
-            pg_total_relation_size($1::regclass)::float8 as bytes`,
-    [keyLog, limits.rows + 1],
+const lanesWait = 'the lanes do not keep up, or nobody runs the migration';
+const wayBackWaits =
+  'the old table is not kept in step; hand the migration to the service, use "foreshadow run FILE --stay", or finalize it';
+
+/** Changes in a key log that no lane has taken yet, counted up to `most`. */
+export async function waiting(pool: Pool, keyLog: string, most: number): Promise<number> {
+  const { rows } = await pool.query<{ n: number }>(
+    `select count(*)::float8 as n from (select 1 from ${keyLog} limit $1) waiting`,
+    [most],
   );
-  const found = rows[0] as { rows: number; bytes: number };
+  return rows[0]?.n ?? 0;
+}
+
+async function sizeOf(pool: Pool, keyLog: string, limits: HealthLimits, why: string): Promise<Finding[]> {
+  const { rows } = await pool.query<{ bytes: number }>(
+    'select pg_total_relation_size($1::regclass)::float8 as bytes',
+    [keyLog],
+  );
+  const found = { rows: await waiting(pool, keyLog, limits.rows + 1), bytes: rows[0]?.bytes ?? 0 };
   if (found.rows <= limits.rows && found.bytes <= limits.bytes) return [];
-  const waiting =
+  const message =
     found.rows > limits.rows
-      ? `more than ${limits.rows} changes wait in the key log (${mib(found.bytes)}): the lanes do not keep up, or nobody runs the migration`
+      ? `more than ${limits.rows} changes wait in the key log (${mib(found.bytes)}): ${why}`
       : `the key log takes ${mib(found.bytes)}, which are given back when the migration ends`;
-  return [{ kind: 'key-log-size', about: 'key-log-size', message: waiting }];
+  return [{ kind: 'key-log-size', about: 'key-log-size', message }];
 }
 
 /**

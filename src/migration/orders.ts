@@ -4,6 +4,7 @@ import type { Gate } from './gate.ts';
 import { resume } from './resume.ts';
 import { mayAbort, mayFollow } from './states.ts';
 import { getMigration, type Migration, moveStatus, type Order, recordEvent } from './status.store.ts';
+import { requireWayBack } from './way-back/state.ts';
 
 export type { Order } from './status.store.ts';
 
@@ -11,26 +12,41 @@ export type { Order } from './status.store.ts';
  * Writes down what an operator asks for; whoever works on the migration does it. May be repeated.
  * @throws ForeshadowError MIGRATION_UNKNOWN; GATE_SHUT or CONFLICT when the state does not allow it
  */
-export async function giveOrder(pool: Pool, name: string, order: Order, by: string): Promise<Migration> {
+export async function giveOrder(
+  pool: Pool,
+  name: string,
+  order: Order,
+  by: string,
+  detail: Readonly<Record<string, unknown>> = {},
+): Promise<Migration> {
   const migration = await getMigration(pool, name);
   requirePossible(migration, order);
   if (order !== 'abort' && !migration.managed)
     throw new ForeshadowError(
       'CONFLICT',
-      `migration ${name} is not in the hands of the job runner: use "foreshadow cutover", or hand it over with "foreshadow start"`,
+      `migration ${name} is not in the hands of the job runner: use "foreshadow ${order.split('-')[0]}", or hand it over with "foreshadow start"`,
     );
   await pool.query(
     `update foreshadow.migration_status
-        set orders = jsonb_build_object($2::text, jsonb_build_object('by', $3::text, 'at', clock_timestamp())) || orders,
+        set orders = jsonb_build_object($2::text, jsonb_build_object('by', $3::text, 'at', clock_timestamp()) || $4::jsonb) || orders,
             updated_at = clock_timestamp()
       where id = $1`,
-    [migration.id, order, by],
+    [migration.id, order, by, JSON.stringify(detail)],
   );
-  await recordEvent(pool, migration.id, 'order', { order, by });
+  await recordEvent(pool, migration.id, 'order', { order, by, ...detail });
   return getMigration(pool, name);
 }
 
-function requirePossible({ name, status, phase, gate }: Migration & { gate?: unknown }, order: Order): void {
+function requirePossible(migration: Migration & { gate?: unknown }, order: Order): void {
+  const { name, status, phase, gate } = migration;
+  if (order === 'rollback') return void requireWayBack(migration);
+  if (order === 'finalize') {
+    if (status === 'COMPLETED') return;
+    throw new ForeshadowError(
+      'CONFLICT',
+      `migration ${name} is ${status}; only a completed one can be finalized`,
+    );
+  }
   if (order === 'abort') {
     if (mayAbort(status)) return;
     throw new ForeshadowError('CONFLICT', `migration ${name} is ${status}; it cannot be aborted any more`);

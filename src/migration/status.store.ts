@@ -7,6 +7,7 @@ import type { MigrationStatus, RouteTo } from '../core/states.ts';
 import { codeOf, sqlstate } from '../db/sqlstate.ts';
 import type { LaneStamp } from '../sync/lane.queries.ts';
 import { mayFollow } from './states.ts';
+import type { NamedRelation } from './way-back/state.ts';
 
 /** A unique index of T that waits until the copy is complete. */
 export interface DeferredIndex {
@@ -47,10 +48,21 @@ export interface Physical {
   readonly columns: { readonly source: readonly string[]; readonly target: readonly string[] };
   /** our index on S over the mapped key; null when the key maps to itself */
   readonly mappedKeyIndex: string | null;
+  /** the back map restores every row, and what the way back needs is made */
+  readonly wayBackPrepared?: boolean;
+  /** what was found out too late for the plan: why there is no way back */
+  readonly noWayBack?: readonly string[];
+  /** written by the write cutover: how the old table is kept in step from then on */
+  readonly wayBack?: {
+    readonly plan: TablePlan;
+    readonly stamp: LaneStamp;
+    /** indexes and sequences of the old table, with the names that they go back to */
+    readonly relations: readonly NamedRelation[];
+  };
 }
 
 /** What an operator may ask for; it stays in the status row until it is done. */
-export const orders = ['cutover-reads', 'cutover-writes', 'abort'] as const;
+export const orders = ['cutover-reads', 'cutover-writes', 'abort', 'rollback', 'finalize'] as const;
 export type Order = (typeof orders)[number];
 
 export interface Migration {
@@ -66,7 +78,9 @@ export interface Migration {
   readonly plan: TablePlan;
   readonly physical: Physical | null;
   readonly managed: boolean;
-  readonly orders: Readonly<Partial<Record<Order, { readonly by: string; readonly at: string }>>>;
+  readonly orders: Readonly<
+    Partial<Record<Order, { readonly by: string; readonly at: string; readonly drop_old?: boolean }>>
+  >;
   readonly settled_at: Date | null;
   readonly [column: string]: unknown;
 }
@@ -252,7 +266,14 @@ export async function noteModelDrift(
 
 /** One lock that we took on the application's tables: how long we waited, how long others could have waited for us. */
 export interface LockRecord {
-  readonly kind: 'capture' | 'cutover-writers' | 'cutover-readers' | 'abort';
+  readonly kind:
+    | 'capture'
+    | 'cutover-writers'
+    | 'cutover-readers'
+    | 'abort'
+    | 'rollback-writers'
+    | 'rollback-readers'
+    | 'finalize';
   readonly wait_ms: number;
   readonly hold_ms: number;
   readonly attempts: number;

@@ -2,9 +2,10 @@ import type { Pool } from 'pg';
 import type { ConfidenceReport } from '../confidence/report.ts';
 import type { CoverageReport } from '../shadow/coverage.ts';
 import type { Gate } from './gate.ts';
-import { type HealthLimits, healthLimits, type Warning, warningsOf } from './health.queries.ts';
+import { type HealthLimits, healthLimits, type Warning, waiting, warningsOf } from './health.queries.ts';
 import { getMigration, type LockRecord, lockHistory, type Migration } from './status.store.ts';
 import type { Verification } from './verify.ts';
+import { wayBackOf } from './way-back/state.ts';
 
 /** The status document: the same from the command line and over HTTP. Unknown figures are null, never made up. */
 export interface StatusDocument {
@@ -54,6 +55,13 @@ export interface StatusDocument {
   readonly locks: readonly (LockRecord & { readonly at: Date })[];
   readonly model: Readonly<Record<string, unknown>> | null;
   readonly verification: Verification | null;
+  /** whether the write cutover can be taken back, before it and after it */
+  readonly way_back: {
+    readonly open: boolean;
+    readonly reasons: readonly string[];
+    /** changes that the old table has yet to be given, at most 100,001; null while it is not kept in step */
+    readonly behind: number | null;
+  };
   readonly error: { readonly code: string; readonly message: string; readonly hint: string } | null;
   readonly epoch: number;
   readonly updated_at: Date;
@@ -97,10 +105,19 @@ export async function describeMigration(
     locks: await lockHistory(pool, m.id),
     model: m.model as StatusDocument['model'],
     verification: m.verification as Verification | null,
+    way_back: { ...wayBackOf(m), behind: await behind(pool, m) },
     error: m.error as StatusDocument['error'],
     epoch: Number(m.epoch),
     updated_at: m.updated_at as Date,
   };
+}
+
+/** Counted up to where the exact figure does not matter any more. */
+const countedBehind = 100_001;
+
+async function behind(pool: Pool, { status, physical }: Migration): Promise<number | null> {
+  if (status !== 'COMPLETED' || !physical?.wayBack) return null;
+  return waiting(pool, physical.wayBack.plan.names.keyLog, countedBehind);
 }
 
 function confidenceDocument(report: ConfidenceReport): NonNullable<StatusDocument['confidence']> {

@@ -3,7 +3,7 @@ import { isConnectionError } from '../db/sqlstate.ts';
 import { fulfilOrder } from '../migration/orders.ts';
 import { requireUnchanged, sayChange } from '../migration/resume.ts';
 import { isOver } from '../migration/states.ts';
-import { moveStatus } from '../migration/status.store.ts';
+import { moveStatus, updateStatus } from '../migration/status.store.ts';
 import type { Run } from './run.ts';
 
 /** A server that restarts is back within this many seconds; one that is not needs somebody to look. */
@@ -65,6 +65,7 @@ function concernsTheMigration(error: ForeshadowError): boolean {
     'CONFLICT',
     'CUTOVER_BLOCKED',
     'LOG_UNREADABLE',
+    'NO_WAY_BACK',
   ];
   return !others.includes(error.code);
 }
@@ -72,9 +73,14 @@ function concernsTheMigration(error: ForeshadowError): boolean {
 /** A failure that is written to the status row; the state it failed from is kept, so that run can go on from there. */
 async function fail(run: Run, error: ForeshadowError): Promise<void> {
   const { status } = await run.refresh();
-  if (status === 'FAILED' || status === 'PAUSED' || status === 'ABORTED' || status === 'COMPLETED') return;
+  if (status === 'FAILED' || status === 'PAUSED' || status === 'ABORTED') return;
   const to = error.code === 'SCHEMA_CHANGED' ? 'PAUSED' : 'FAILED';
   const detail = { code: error.code, message: error.message, hint: error.hint };
+  if (status === 'COMPLETED') {
+    // the application is where it should be; what has stopped is the way back, until the rows are mended
+    await updateStatus(run.ctx.pool, run.migration.id, { error: detail, wait_reason: error.message });
+    return;
+  }
   run.moved(
     await moveStatus(run.ctx.pool, run.migration, status, to, {
       status_before: status,
@@ -88,7 +94,7 @@ async function fail(run: Run, error: ForeshadowError): Promise<void> {
 
 /** A lane knows that a table was altered; the catalogue knows how. */
 async function sayWhatChanged(run: Run, error: ForeshadowError): Promise<ForeshadowError> {
-  if (error.code !== 'SCHEMA_CHANGED') return error;
+  if (error.code !== 'SCHEMA_CHANGED' || run.migration.status === 'COMPLETED') return error;
   const changes: string[] = [];
   for (const role of ['source', 'target'] as const) {
     const changed = await sayChange(run.ctx.pool, run.migration, role);

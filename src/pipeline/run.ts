@@ -2,6 +2,7 @@ import type { MigrationFile } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import { ForeshadowError } from '../core/errors.ts';
 import type { MigrationStatus } from '../core/states.ts';
+import type { LeaseHolder } from '../migration/lease.queries.ts';
 import { getMigration, type Migration, updateStatus } from '../migration/status.store.ts';
 import type { Rival, Selection } from '../shadow/coverage.ts';
 import { countLanes } from '../sync/lane.queries.ts';
@@ -47,6 +48,8 @@ export interface RunOptions {
   readonly live?: Live;
   /** the lease on the migration, when the caller has it already */
   readonly lease?: Lease;
+  /** after the write cutover, go on keeping the old table in step until the migration is rolled back or finalized */
+  readonly stay?: boolean;
   /** hands a task to somebody else instead of doing it here */
   readonly delegate?: (task: Task) => Promise<void>;
 }
@@ -66,6 +69,8 @@ export class Run {
   readonly live: Live;
   migration: Migration;
   lanes: Lanes | null = null;
+  /** the key log that they empty */
+  #lanesOf: string | null = null;
   copied: { at: number; rows: number }[] = [];
   /** since when the database has not answered, seconds since the epoch */
   lostSince: number | null = null;
@@ -116,17 +121,9 @@ export class Run {
 
   /** @throws ForeshadowError ALREADY_RUNNING when another process has the migration in hand, unless `takeOver` */
   async hold(): Promise<void> {
-    if (this.options.lease) {
-      this.#lease = this.options.lease;
-      return;
-    }
-    this.#leases = new Leases(this.ctx, 'run');
     for (let waited = 0; ; waited += 200) {
-      const taken = await this.#leases.take(this.migration.id, 'migrate', this.options.takeOver);
-      if (isLease(taken)) {
-        this.#lease = taken;
-        return;
-      }
+      const taken = await this.tryHold();
+      if (!taken) return;
       if (waited >= leasePatience) {
         throw new ForeshadowError(
           'ALREADY_RUNNING',
@@ -135,6 +132,17 @@ export class Run {
       }
       await this.ctx.clock.sleep(200, this.options.signal);
     }
+  }
+
+  /** Takes the migration in hand if nobody has it. @returns who has, or null: this process */
+  async tryHold(): Promise<LeaseHolder | null> {
+    this.#lease ??= this.options.lease ?? null;
+    if (this.#lease) return null;
+    this.#leases ??= new Leases(this.ctx, 'run');
+    const taken = await this.#leases.take(this.migration.id, 'migrate', this.options.takeOver);
+    if (!isLease(taken)) return taken;
+    this.#lease = taken;
+    return null;
   }
 
   emit(event: PipelineEvent): void {
@@ -173,15 +181,19 @@ export class Run {
   }
 
   /** Lanes of this process: the only writers of the target. */
-  async startLanes(): Promise<Lanes> {
-    if (this.lanes) return this.lanes;
+  async startLanes(takeOver = this.options.takeOver): Promise<Lanes> {
     const { ctx, migration, file } = this;
     if (!migration.physical) throw new Error(`migration ${migration.name} has not begun`);
+    // after the write cutover: those of the way back
+    const back = migration.status === 'COMPLETED' ? migration.physical.wayBack : undefined;
+    const { plan, stamp } = back ?? { plan: migration.plan, stamp: migration.physical.stamp };
+    if (this.lanes && this.#lanesOf !== plan.names.keyLog) await this.#stopLanes();
+    if (this.lanes) return this.lanes;
     const lanes = new Lanes({
-      plan: migration.plan,
+      plan,
       // as many as the migration began with, whatever the file says now: the key ranges are dealt out
-      lanes: await countLanes(ctx.pool, migration.id),
-      stamp: migration.physical.stamp,
+      lanes: await countLanes(ctx.pool, plan),
+      stamp,
       chunkRows: file.copy.chunkRows,
       rowsPerSecond: file.copy.rowsPerSecond,
       clock: ctx.clock,
@@ -190,18 +202,23 @@ export class Run {
       connect: () => ctx.connect('lane'),
     });
     try {
-      await lanes.start(this.options.takeOver);
+      await lanes.start(takeOver);
     } catch (error) {
       await lanes.stop();
       throw error;
     }
     this.lanes = lanes;
+    this.#lanesOf = plan.names.keyLog;
     return lanes;
   }
 
-  async close(): Promise<void> {
+  async #stopLanes(): Promise<void> {
     await this.lanes?.stop();
     this.lanes = null;
+  }
+
+  async close(): Promise<void> {
+    await this.#stopLanes();
     await this.#leases?.close();
     this.#leases = null;
     if (!this.options.live) this.live.dispose();

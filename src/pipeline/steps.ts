@@ -271,16 +271,17 @@ export async function cutOverWritesNow(run: Run): Promise<void> {
   run.moved(completed);
 }
 
-/** After the write cutover: guard dropped, carried checks validated. */
-export async function settle(run: Run): Promise<void> {
+/** After the write cutover: guard dropped, carried checks validated. After a rollback: nothing of ours is left. */
+export async function settle(run: Run, patient = true): Promise<void> {
   if (run.migration.settled_at) return;
   const settled = await settleTarget(run.ctx.pool, run.migration, run.ctx.clock, async (reason) => {
     run.options.signal?.throwIfAborted();
     await run.wait(reason);
-    return !run.over;
+    return patient && !run.over;
   });
-  if (settled)
-    await updateStatus(run.ctx.pool, run.migration.id, { settled_at: databaseNow, wait_reason: null });
+  if (!settled) return;
+  await updateStatus(run.ctx.pool, run.migration.id, { settled_at: databaseNow, wait_reason: null });
+  await run.refresh();
 }
 
 /** Before the write cutover: everything back as it was. */

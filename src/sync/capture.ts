@@ -1,12 +1,15 @@
-import type { TablePlan } from '../core/plan.ts';
+import { planLabel, type TablePlan } from '../core/plan.ts';
 import { ident, literal } from '../db/ident.ts';
 
 export const captureTrigger = 'foreshadow_capture';
 export const truncateTrigger = 'foreshadow_truncate';
 
-const functionName = (plan: TablePlan, role: string) => ident('foreshadow', `${role}_${plan.migrationId}`);
+const functionName = (plan: TablePlan, role: string) => ident('foreshadow', `${role}_${planLabel(plan)}`);
 const mapFunction = (plan: TablePlan, i: number) =>
-  ident('foreshadow', `map_key_${plan.migrationId}_${i + 1}`);
+  ident('foreshadow', `map_key_${planLabel(plan)}_${i + 1}`);
+
+const occasion = ({ name, reverse }: TablePlan) =>
+  reverse ? `migration "${name}" can be rolled back` : `migration "${name}" runs`;
 
 /** The mapped key of OLD or NEW. Bound at creation, so no search_path of a writer can change what it means. */
 function mappedKeyOf(plan: TablePlan, row: 'old' | 'new'): string {
@@ -57,9 +60,9 @@ export function captureFunctionsSql(plan: TablePlan): string[] {
      end $capture$`,
     `create function ${functionName(plan, 'refuse_truncate')}() returns trigger language plpgsql as $truncate$
      begin
-       raise exception ${literal(`foreshadow: ${plan.names.source} cannot be truncated while migration "${plan.name}" runs`).replaceAll('%', '%%')}
+       raise exception ${literal(`foreshadow: ${plan.names.source} cannot be truncated while ${occasion(plan)}`).replaceAll('%', '%%')}
          using errcode = 'object_not_in_prerequisite_state',
-               hint = ${literal(`Delete the rows instead, or run: foreshadow abort ${plan.name}`)};
+               hint = ${literal(`Delete the rows instead, or run: foreshadow ${plan.reverse ? 'finalize' : 'abort'} ${plan.name}`)};
      end $truncate$`,
   ];
 }

@@ -1,5 +1,5 @@
 import type { ClientBase, Pool } from 'pg';
-import type { TablePlan } from '../core/plan.ts';
+import { planLabel, type TablePlan } from '../core/plan.ts';
 import { ident } from '../db/ident.ts';
 import { insertIntoTarget, type KeyBounds, rowMap, rowsMatch, sourceKey, withinBounds } from './fragments.ts';
 
@@ -78,7 +78,7 @@ export async function copyChunk(
   const passed = `${within.sql} and (${key}) <= (${k('last')})`;
   const cursor = k('last').map((value, i) => `cur_k${i + 1} = coalesce(${value}, r.cur_k${i + 1})`);
   const { rows } = await client.query<{ passed: number }>({
-    name: `copy_chunk_${plan.migrationId}_${low ? 'l' : ''}${range.high ? 'h' : ''}`,
+    name: `copy_chunk_${planLabel(plan)}_${low ? 'l' : ''}${range.high ? 'h' : ''}`,
     // The last key of the chunk, or of the range if less is left of it, is found in the index alone.
     text: `with first as materialized (${end(key)} limit 1),
       nth as materialized (${end(key)} offset $2 - 1 limit 1),

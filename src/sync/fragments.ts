@@ -1,4 +1,4 @@
-import type { TablePlan } from '../core/plan.ts';
+import type { MappedKeyColumn, TablePlan } from '../core/plan.ts';
 import { ident } from '../db/ident.ts';
 
 /** Pieces of SQL that every statement of the protocol is made of. Aliases: s source row, t target row. */
@@ -39,9 +39,14 @@ export function targetKey(plan: TablePlan): string {
   return list(plan.targetKey.map((column) => ident(column.name)));
 }
 
+/** a mapped key column of target row t */
+function ofTarget(column: MappedKeyColumn, t = 't'): string {
+  return column.ofTarget ?? `${t}.${ident(column.name)}`;
+}
+
 /** target row t and one of our rows have the same mapped key */
 export function targetMatches(plan: TablePlan, alias: string, t = 't'): string {
-  return plan.targetKey.map((column, i) => `${t}.${ident(column.name)} = ${alias}.m${i + 1}`).join(' and ');
+  return plan.targetKey.map((column, i) => `${ofTarget(column, t)} = ${alias}.m${i + 1}`).join(' and ');
 }
 
 /** source row s maps to the mapped key of one of our rows */
@@ -51,7 +56,7 @@ export function mappedMatches(plan: TablePlan, alias: string): string {
 
 /** source row s maps to the key of target row t */
 export function rowsMatch(plan: TablePlan): string {
-  return plan.targetKey.map((column) => `${column.value} = t.${ident(column.name)}`).join(' and ');
+  return plan.targetKey.map((column) => `${column.value} = ${ofTarget(column)}`).join(' and ');
 }
 
 /**

@@ -5,6 +5,11 @@ import { codeOf, sqlstate } from '../db/sqlstate.ts';
 import { captureStampSql } from './capture.ts';
 import { type KeyRange, nextRangeSql } from './chunk.queries.ts';
 
+/** The lanes of a plan, among those of its migration: the way back has lanes of its own. */
+export type LanesOf = Pick<TablePlan, 'migrationId' | 'reverse'>;
+const ofPlan = (plan: LanesOf, alias: string) =>
+  `${alias}.migration_id = ${plan.migrationId} and ${alias}.direction = '${plan.reverse ? 'back' : 'forward'}'`;
+
 export type LaneMode = 'SHADOWING' | 'IN_PROGRESS' | 'UNIQUE' | 'STOPPED';
 
 /** What must not change while lanes run: the capture triggers and the columns of both tables. */
@@ -39,7 +44,7 @@ export async function prepareFence(client: ClientBase, plan: TablePlan, lane: nu
             exists (select 1 from ${plan.names.member} where state = 'wanted') as wanted,
             exists (select 1 from ${plan.names.member} where state = 'leaving') as leaving
        from foreshadow.lane l
-      where l.migration_id = ${plan.migrationId} and l.lane = ${lane} and l.epoch = $1
+      where ${ofPlan(plan, 'l')} and l.lane = ${lane} and l.epoch = $1
         for update of l nowait`,
   );
   await client.query(
@@ -76,7 +81,7 @@ export async function fence(client: ClientBase, plan: TablePlan, epoch: number):
  */
 export async function takeLane(
   client: ClientBase,
-  migrationId: number,
+  plan: LanesOf,
   lane: number,
   expectedEpoch?: number,
 ): Promise<number> {
@@ -85,10 +90,10 @@ export async function takeLane(
       await client.query('begin isolation level read committed read write');
       await client.query("set local lock_timeout = '200ms'");
       const { rows } = await client.query<{ epoch: number }>(
-        `update foreshadow.lane set epoch = epoch + 1, holder_pid = pg_backend_pid(),
+        `update foreshadow.lane l set epoch = epoch + 1, holder_pid = pg_backend_pid(),
                 holder_backend_start = (select backend_start from pg_stat_get_activity(pg_backend_pid()))
-          where migration_id = $1 and lane = $2 and epoch = coalesce($3, epoch) returning epoch::int`,
-        [migrationId, lane, expectedEpoch ?? null],
+          where ${ofPlan(plan, 'l')} and lane = $1 and epoch = coalesce($2, epoch) returning epoch::int`,
+        [lane, expectedEpoch ?? null],
       );
       await client.query('commit');
       return rows[0]?.epoch ?? 0;
@@ -98,8 +103,8 @@ export async function takeLane(
       await client.query(
         `select pg_terminate_backend(a.pid) from foreshadow.lane l
            join pg_stat_activity a on a.pid = l.holder_pid and a.backend_start = l.holder_backend_start
-          where l.migration_id = $1 and l.lane = $2`,
-        [migrationId, lane],
+          where ${ofPlan(plan, 'l')} and l.lane = $1`,
+        [lane],
       );
     }
   }
@@ -108,35 +113,33 @@ export async function takeLane(
 /** Who took a lane last, alive or not. */
 export async function laneHolder(
   client: ClientBase,
-  migrationId: number,
+  plan: LanesOf,
   lane: number,
 ): Promise<{ epoch: number; pid: number }> {
   const { rows } = await client.query<{ epoch: number; pid: number }>(
-    'select epoch::int, coalesce(holder_pid, 0) as pid from foreshadow.lane where migration_id = $1 and lane = $2',
-    [migrationId, lane],
+    `select epoch::int, coalesce(holder_pid, 0) as pid from foreshadow.lane l where ${ofPlan(plan, 'l')} and lane = $1`,
+    [lane],
   );
   return rows[0] ?? { epoch: 0, pid: 0 };
 }
 
-/** The sessions that hold lanes of this migration right now. */
+/** The sessions that hold lanes of this plan right now. */
 export async function liveHolders(
   pool: Pool,
-  migrationId: number,
+  plan: LanesOf,
 ): Promise<{ lane: number; pid: number; since: Date; application: string }[]> {
   const { rows } = await pool.query(
     `select l.lane, a.pid, a.backend_start as since, a.application_name as application
        from foreshadow.lane l
        join pg_stat_activity a on a.pid = l.holder_pid and a.backend_start = l.holder_backend_start
-      where l.migration_id = $1 order by l.lane`,
-    [migrationId],
+      where ${ofPlan(plan, 'l')} order by l.lane`,
   );
   return rows;
 }
 
-export async function countLanes(pool: Pool, migrationId: number): Promise<number> {
+export async function countLanes(pool: Pool, plan: LanesOf): Promise<number> {
   const { rows } = await pool.query<{ n: number }>(
-    'select count(*)::int as n from foreshadow.lane where migration_id = $1',
-    [migrationId],
+    `select count(*)::int as n from foreshadow.lane l where ${ofPlan(plan, 'l')}`,
   );
   return rows[0]?.n ?? 0;
 }
@@ -147,15 +150,23 @@ export async function countLanes(pool: Pool, migrationId: number): Promise<numbe
  */
 export async function setLaneMode(client: ClientBase, plan: TablePlan, mode: LaneMode): Promise<void> {
   await client.query(
-    `update foreshadow.lane set mode = $2 where (migration_id, lane) in (
-       select migration_id, lane from foreshadow.lane where migration_id = $1 order by lane for update)`,
-    [plan.migrationId, mode],
+    `update foreshadow.lane u set mode = $1 where ${ofPlan(plan, 'u')} and u.lane in (
+       select l.lane from foreshadow.lane l where ${ofPlan(plan, 'l')} order by l.lane for update)`,
+    [mode],
   );
   if (mode === 'SHADOWING') {
     // Keys passed before may have changed without being refreshed from now on: copy again from the start.
     const cursors = plan.sourceKey.map((_, i) => `cur_k${i + 1} = null`).join(', ');
     await client.query(`update ${plan.names.range} set ${cursors}, done = false, copied = 0`);
   }
+}
+
+/** What the lanes of a plan are doing; they all do the same. */
+export async function laneMode(client: ClientBase, plan: LanesOf): Promise<LaneMode> {
+  const { rows } = await client.query<{ mode: LaneMode }>(
+    `select l.mode from foreshadow.lane l where ${ofPlan(plan, 'l')} limit 1`,
+  );
+  return rows[0]?.mode ?? 'STOPPED';
 }
 
 /** Whether every range has been copied, and how many source rows were passed. */

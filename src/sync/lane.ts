@@ -23,6 +23,9 @@ const longestWait = 50;
 /** How often a claim is tried when its connection is lost. */
 const claims = 5;
 
+/** Where the old table kept its name, a trigger refuses all who write to it, but for those that keep it in step. */
+export const markAsLaneSql = `set foreshadow.lane = 'on'`;
+
 export interface LaneWork {
   readonly lane: number;
   readonly mode: Fence['mode'];
@@ -74,7 +77,7 @@ export class Lane {
     for (let attempt = 1; ; attempt++) {
       try {
         await this.#connect();
-        this.#epoch = await takeLane(this.#session, plan.migrationId, lane);
+        this.#epoch = await takeLane(this.#session, plan, lane);
         await failpoint('lane.claimed');
         this.#bounds = await laneBounds(this.#session, plan, lane);
         return;
@@ -202,7 +205,7 @@ export class Lane {
       // Asynchronous commits are safe here: a crash undoes T's rows together with the consumption of their log rows, and
       // the swap's own commit, which is synchronous, makes all earlier ones durable.
       `set synchronous_commit = off; set idle_in_transaction_session_timeout = 2000; set statement_timeout = 30000; set lock_timeout = 2000;
-       set enable_hashjoin = off; set enable_mergejoin = off; set work_mem = '64MB'`,
+       set enable_hashjoin = off; set enable_mergejoin = off; set work_mem = '64MB'; ${markAsLaneSql}`,
     );
   }
 
@@ -221,11 +224,11 @@ export class Lane {
     const { plan, lane } = this.#options;
     this.#pids = this.#pids.slice(-3);
     await this.#connect();
-    let mine = await takeLane(this.#session, plan.migrationId, lane, this.#epoch);
+    let mine = await takeLane(this.#session, plan, lane, this.#epoch);
     if (!mine) {
       // Moved by somebody else, or by ourselves, when the answer to our COMMIT was lost with its connection.
-      const { epoch, pid } = await laneHolder(this.#session, plan.migrationId, lane);
-      if (this.#pids.includes(pid)) mine = await takeLane(this.#session, plan.migrationId, lane, epoch);
+      const { epoch, pid } = await laneHolder(this.#session, plan, lane);
+      if (this.#pids.includes(pid)) mine = await takeLane(this.#session, plan, lane, epoch);
     }
     if (!mine) throw new TakenOver();
     await failpoint('lane.reclaimed');

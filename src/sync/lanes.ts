@@ -78,7 +78,7 @@ export class Lanes {
     const { pool, plan, clock } = this.#options;
     // The backend of a killed process needs a moment to notice; a living process keeps its lanes.
     for (let waited = 0; !force; waited += 100) {
-      const holders = await liveHolders(pool, plan.migrationId);
+      const holders = await liveHolders(pool, plan);
       if (!holders.length) break;
       if (waited >= 5000) {
         const who = holders.map(

@@ -1,5 +1,5 @@
 import type { ClientBase } from 'pg';
-import type { TablePlan } from '../core/plan.ts';
+import { planLabel, type TablePlan } from '../core/plan.ts';
 import {
   insertIntoTarget,
   type KeyBounds,
@@ -26,7 +26,7 @@ export async function admitWanted(
   const lane = withinBounds(plan, sourceKeyOf(plan, 'd'), bounds, 2);
   const same = `(${mappedKeyOf(plan, 'd')}) = (${mappedKeyOf(plan, 'w')})`;
   const { rows } = await client.query<{ admitted: number; gone: number }>({
-    name: `admit_${plan.migrationId}_${lane.values.length}${bounds.low ? 'l' : ''}`,
+    name: `admit_${planLabel(plan)}_${lane.values.length}${bounds.low ? 'l' : ''}`,
     text: `with w as materialized (
         select ${sourceKeyOf(plan, 'd')}, ${mappedKeyOf(plan, 'd')} from ${member} d
          where d.state = 'wanted' and ${lane.sql}
@@ -58,7 +58,7 @@ export async function evictLeaving(
   const { target, member } = plan.names;
   const lane = withinBounds(plan, sourceKeyOf(plan, 'd'), bounds, 2);
   const { rows } = await client.query<{ evicted: number }>({
-    name: `evict_${plan.migrationId}_${lane.values.length}${bounds.low ? 'l' : ''}`,
+    name: `evict_${planLabel(plan)}_${lane.values.length}${bounds.low ? 'l' : ''}`,
     text: `with w as materialized (
         select ${sourceKeyOf(plan, 'd')}, ${mappedKeyOf(plan, 'd')} from ${member} d
          where d.state = 'leaving' and ${lane.sql} limit $1 for update),

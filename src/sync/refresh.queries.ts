@@ -1,7 +1,7 @@
 import type { ClientBase } from 'pg';
 import { ForeshadowError } from '../core/errors.ts';
 import { failpoint } from '../core/failpoint.ts';
-import type { TablePlan } from '../core/plan.ts';
+import { planLabel, type TablePlan } from '../core/plan.ts';
 import { ident } from '../db/ident.ts';
 import {
   fixedDiffers,
@@ -30,19 +30,25 @@ export interface Refreshed {
   readonly lags: readonly number[];
 }
 
+/** Consumed log rows become change events, which prediction lives on. On the way back nothing is predicted any more. */
+export function keepEventsSql(plan: TablePlan): string {
+  if (plan.reverse) return '';
+  return `events as (
+      insert into ${plan.names.changeEvent} select ${sourceKeyOf(plan, 'l')}, l.op, l.at from taken l returning 1),`;
+}
+
 /**
  * Takes log rows by identity (a transaction that took an earlier place may commit later: no cursor), and their
  * distinct mapped keys with any one raw key. Appends them to the change events.
  */
 function takeSql(plan: TablePlan, lane: string, limit: string): string {
-  const { keyLog, changeEvent } = plan.names;
+  const { keyLog } = plan.names;
   const keys = `${sourceKeyOf(plan, 'l')}, ${mappedKeyOf(plan, 'l')}`;
   return `taken as (
       delete from ${keyLog} l
        where l.ctid = any (array(select l.ctid from ${keyLog} l where ${lane} limit ${limit}))
       returning ${keys}, l.op, l.at),
-    events as (
-      insert into ${changeEvent} select ${sourceKeyOf(plan, 'l')}, l.op, l.at from taken l returning 1),
+    ${keepEventsSql(plan)}
     dirty as (
       select distinct on (${mappedKeyOf(plan, 'l')}) ${keys}, l.op = 'I' as fresh
         from taken l order by ${mappedKeyOf(plan, 'l')}, (l.op <> 'I'))`;
@@ -121,7 +127,7 @@ export async function refreshAll(
 ): Promise<Refreshed> {
   const lane = withinBounds(plan, sourceKeyOf(plan, 'l'), bounds, 2);
   const { rows } = await client.query<Found>({
-    name: `refresh_all_${plan.migrationId}_${lane.values.length}${bounds.low ? 'l' : ''}`,
+    name: `refresh_all_${planLabel(plan)}_${lane.values.length}${bounds.low ? 'l' : ''}`,
     text: `with ${takeSql(plan, lane.sql, '$1')},
       touch as (select * from dirty), ${agreeSql(plan)}
       select ${countsSql}, (select count(*) from touch)::int as refreshed, 0 as admitted, ${anewSql}, ${unmappedSql(plan)}`,
@@ -145,7 +151,7 @@ export async function refreshMembers(
   const inLane = withinBounds(plan, sourceKeyOf(plan, 'l'), bounds, 6);
   const keys = `${sourceKeyOf(plan, 'd')}, ${mappedKeyOf(plan, 'd')}`;
   const { rows } = await client.query<Found>({
-    name: `refresh_members_${plan.migrationId}_${inLane.values.length}${bounds.low ? 'l' : ''}`,
+    name: `refresh_members_${planLabel(plan)}_${inLane.values.length}${bounds.low ? 'l' : ''}`,
     text: `with ${takeSql(plan, inLane.sql, '$1')},
       known as (
         select d.*, exists (select 1 from ${target} t where ${targetMatches(plan, 'd')}) as present,

@@ -1,4 +1,4 @@
-import type { TablePlan } from '../core/plan.ts';
+import { planLabel, type TablePlan } from '../core/plan.ts';
 import { ident } from '../db/ident.ts';
 import { mappedKeyOf, mappedKeyValues, ourKeyColumns, sourceKey } from './fragments.ts';
 
@@ -35,7 +35,9 @@ export function migrationTablesSql(plan: TablePlan): string[] {
   const { source, target, keyLog, changeEvent, member, range, overlayGate } = plan.names;
   const k = (prefix: string) =>
     plan.sourceKey.map((column, i) => `s.${ident(column.name)} as ${prefix}k${i + 1}`).join(', ');
-  const m = plan.targetKey.map((column, i) => `t.${ident(column.name)} as m${i + 1}`).join(', ');
+  const m = plan.targetKey
+    .map((column, i) => `${column.ofTarget ? column.value : `t.${ident(column.name)}`} as m${i + 1}`)
+    .join(', ');
   const from = `from ${source} as s cross join ${target} as t with no data`;
   return [
     `create table ${keyLog} as select ${k('')}, ${m}, ' '::"char" as op, clock_timestamp() as at ${from}`,
@@ -47,7 +49,7 @@ export function migrationTablesSql(plan: TablePlan): string[] {
        autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 2147483647,
        vacuum_truncate = off)`,
     ...steadyPlansSql(plan),
-    `create index ${ident(`key_log_${plan.migrationId}_mapped`)} on ${keyLog} (${mappedKeyOf(plan, keyLog).replaceAll(`${keyLog}.`, '')})`,
+    `create index ${ident(`key_log_${planLabel(plan)}_mapped`)} on ${keyLog} (${mappedKeyOf(plan, keyLog).replaceAll(`${keyLog}.`, '')})`,
 
     `create table ${changeEvent} as select ${k('')}, ' '::"char" as op, clock_timestamp() as at ${from}`,
     `create index on ${changeEvent} using brin (at)`,

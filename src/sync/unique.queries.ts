@@ -5,7 +5,7 @@ import type { TablePlan } from '../core/plan.ts';
 import { codeOf, sqlstate } from '../db/sqlstate.ts';
 import { mappedKeyOf, sourceKeyOf, targetMatches } from './fragments.ts';
 import { insertByKeys, keyTexts } from './keys.queries.ts';
-import { type Refreshed, requireMapped, unmappedSql } from './refresh.queries.ts';
+import { keepEventsSql, type Refreshed, requireMapped, unmappedSql } from './refresh.queries.ts';
 
 /** Tries before a collision counts as real: each gives in-flight owners of a value time to show up in the key log. */
 const attempts = 5;
@@ -18,7 +18,7 @@ const attempts = 5;
  * @throws ForeshadowError UNIQUE_VIOLATED when the owner of the value is not dirty: then the data breaks the index
  */
 export async function refreshUnique(client: ClientBase, plan: TablePlan, limit: number): Promise<Refreshed> {
-  const { keyLog, changeEvent, target } = plan.names;
+  const { keyLog, target } = plan.names;
   const keys = `${sourceKeyOf(plan, 'l')}, ${mappedKeyOf(plan, 'l')}`;
   const taken = await client.query<{
     dirty: string[][];
@@ -28,7 +28,7 @@ export async function refreshUnique(client: ClientBase, plan: TablePlan, limit: 
   }>(
     `with taken as (
        delete from ${keyLog} l where l.ctid = any (array(select l.ctid from ${keyLog} l limit $1)) returning ${keys}, l.op, l.at),
-     events as (insert into ${changeEvent} select ${sourceKeyOf(plan, 'l')}, l.op, l.at from taken l returning 1),
+     ${keepEventsSql(plan)}
      dirty as (select distinct on (${mappedKeyOf(plan, 'l')}) ${keys} from taken l order by ${mappedKeyOf(plan, 'l')}),
      gone as (delete from ${target} t using dirty d where ${targetMatches(plan, 'd')} returning 1)
      select coalesce(array_agg(${keyTexts(plan, 'd')}), '{}') as dirty,

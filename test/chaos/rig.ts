@@ -74,7 +74,7 @@ export class Rig {
       clock: systemClock,
       onWait: () => {},
     });
-    this.laneCount = await countLanes(this.db.ctx.pool, this.migration.id);
+    this.laneCount = await countLanes(this.db.ctx.pool, this.migration.plan);
     return this;
   }
 

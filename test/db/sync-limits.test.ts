@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { briefStop } from '../../src/migration/cutover/attempt.ts';
 import { statementSnapshotReaders } from '../../src/migration/cutover/blockers.queries.ts';
+import { writeCutover } from '../../src/migration/cutover/exchange.ts';
 import { type Rig, type RigOptions, rig } from '../chaos/rig.ts';
 
 /** What the state explorer found (docs/model.md), on a real server. */
@@ -87,7 +88,7 @@ describe('the brief stop and a transaction that is not in READ COMMITTED after a
   const oldSnapshot = 'begin isolation level repeatable read; select 1 from pg_class limit 1';
   const stopNow = async (m: Rig) => {
     const client = await m.db.client();
-    const outcome = briefStop(client, await m.reload(), m.db.pool, 1);
+    const outcome = briefStop(client, writeCutover(await m.reload()), m.db.pool, 1);
     return outcome.then(
       () => 'swapped',
       async (error: Error) => {

@@ -37,6 +37,8 @@ const verbs = [
   'cutover',
   'verify',
   'abort',
+  'rollback',
+  'finalize',
   'backtest',
   'learn',
   'train',

@@ -5,7 +5,7 @@ import type { Migration } from '../../migration/status.store.ts';
 import type { Backend } from '../backend.ts';
 import { type Changing, changing } from '../changing.ts';
 import { answer, location, MigrationParams, problems } from '../schemas/common.ts';
-import { CutoverRequest } from '../schemas/migration.ts';
+import { CutoverRequest, FinalizeRequest } from '../schemas/migration.ts';
 import { requireNoBody } from '../validator.ts';
 import { sendJob } from './jobs.ts';
 import { describe, pathOf } from './migrations.ts';
@@ -40,6 +40,21 @@ export function actionRoutes(app: FastifyInstance, backend: Backend, claim: Chan
     },
   );
 
+  app.post<Named & { Body: Static<typeof FinalizeRequest> }>(
+    '/api/v1/migrations/:name/finalize',
+    {
+      ...changing(claim),
+      schema: {
+        ...schema('End the time in which the write cutover can be rolled back'),
+        body: FinalizeRequest,
+      },
+    },
+    async (request, reply) => {
+      const detail = { drop_old: request.body.drop_old === true };
+      return accepted(reply, await giveOrder(ctx.pool, request.params.name, 'finalize', by(request), detail));
+    },
+  );
+
   const simple: Record<string, { summary: string; act: (name: string, by: string) => Promise<Migration> }> = {
     pause: {
       summary: 'Stop all work at the next safe point',
@@ -48,6 +63,10 @@ export function actionRoutes(app: FastifyInstance, backend: Backend, claim: Chan
     resume: {
       summary: 'Go on after a pause or a failure',
       act: (name) => resumeMigration(ctx.pool, name),
+    },
+    rollback: {
+      summary: 'Take the write cutover back: the old table takes its place again, with every change',
+      act: (name, who) => giveOrder(ctx.pool, name, 'rollback', who),
     },
     abort: {
       summary: 'Give up and put everything back as it was',

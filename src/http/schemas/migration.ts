@@ -53,6 +53,11 @@ export const MigrationListQuery = Type.Object(
   closed,
 );
 
+export const FinalizeRequest = Type.Object(
+  { drop_old: Type.Optional(Type.Boolean({ description: 'Drop the old table too. It is kept otherwise.' })) },
+  closed,
+);
+
 export const CutoverRequest = Type.Object(
   { what: Type.Enum(['reads', 'writes'], { description: 'Which of the two goes to the target.' }) },
   closed,

@@ -94,7 +94,15 @@ export const Status = Type.Object(
     locks: Type.Array(
       Type.Object(
         {
-          kind: Type.Enum(['capture', 'cutover-writers', 'cutover-readers', 'abort']),
+          kind: Type.Enum([
+            'capture',
+            'cutover-writers',
+            'cutover-readers',
+            'abort',
+            'rollback-writers',
+            'rollback-readers',
+            'finalize',
+          ]),
           wait_ms: number,
           hold_ms: number,
           attempts: count,
@@ -116,6 +124,10 @@ export const Status = Type.Object(
         },
         closed,
       ),
+    ),
+    way_back: Type.Object(
+      { open: Type.Boolean(), reasons: Type.Array(Type.String()), behind: nullable(count) },
+      { ...closed, description: 'Whether the write cutover can be taken back, before it and after it.' },
     ),
     error: nullable(
       Type.Object({ code: Type.String(), message: Type.String(), hint: Type.String() }, closed),

@@ -1,15 +1,13 @@
 import type { Client, Pool } from 'pg';
 import { seconds } from '../../config/migration-file.ts';
-import { ForeshadowError } from '../../core/errors.ts';
 import { failpoint } from '../../core/failpoint.ts';
 import type { TablePlan } from '../../core/plan.ts';
-import { literal } from '../../db/ident.ts';
-import { prepared } from '../../db/prepared.ts';
 import { together } from '../../db/tx.ts';
-import { backlog, type LaneMode, type LaneStamp, setLaneMode, stampSql } from '../../sync/lane.queries.ts';
+import { backlog, laneMode, setLaneMode } from '../../sync/lane.queries.ts';
+import { markAsLaneSql } from '../../sync/lane.ts';
 import { refreshAll } from '../../sync/refresh.queries.ts';
 import { refreshUnique } from '../../sync/unique.queries.ts';
-import { databaseNow, type Migration, moveStatus, recordEvent, routeTo } from '../status.store.ts';
+import { type Migration, moveStatus, recordEvent, routeTo } from '../status.store.ts';
 import {
   gaveUpWaiting,
   type Instant,
@@ -21,7 +19,8 @@ import {
   queuedWithSnapshot,
   sayBlockers,
 } from './blockers.queries.ts';
-import { physicalOf, swapSql, withSwapXid } from './swap.ts';
+import { Blocked, type Exchange } from './exchange.ts';
+import { withSwapXid } from './swap.ts';
 
 /** 100 ms: longer, and everybody queues behind our request. */
 const lockTimeout = 100;
@@ -30,9 +29,6 @@ const longTransaction = 1;
 /** Changes that lanes bring in well under a budget. With more than that, writers would be held back for nothing. */
 const mostBacklog = 2000;
 const moment = () => new Promise((resolve) => setTimeout(resolve, 1));
-
-/** An attempt that did not get through. Nothing was changed, and nobody waited longer than the budget. */
-export class Blocked extends Error {}
 
 /** The time that others may be held, counted from the first lock that holds them. */
 interface Budget {
@@ -76,29 +72,28 @@ async function lookAtLog(client: Client, plan: TablePlan): Promise<{ filled: boo
 }
 
 /** Begins an attempt: nobody is held yet, and whatever would defeat it is named. */
-async function prepare(client: Client, migration: Migration): Promise<void> {
-  const { plan } = migration;
+async function prepare(client: Client, exchange: Exchange): Promise<void> {
+  const { plan } = exchange;
   await client.query('begin isolation level read committed read write');
   // Ends an autovacuum of S, which would defeat every short attempt below; blocks no reader or writer.
   await client.query("set local lock_timeout = '3s'");
   await client.query(`lock table ${plan.names.source} in share update exclusive mode`);
-  await requireReady(client, migration);
+  await exchange.requireReady(client);
   const holders = await lockHolders(client, plan.sourceOid, longTransaction);
   if (holders.length)
     throw new Blocked(`waiting for long transactions on ${plan.names.source}: ${sayBlockers(holders)}`);
-  const copied = { at: migration.copied_at as Date, horizon: null };
-  const early = await olderSnapshots(client, plan.sourceOid, copied);
+  const early = await olderSnapshots(client, plan.sourceOid, { at: exchange.complete.at, horizon: null });
   if (early.length)
-    throw new Blocked(`waiting for snapshots from before the end of the copy: ${sayBlockers(early)}`);
+    throw new Blocked(`waiting for snapshots from before ${exchange.complete.event}: ${sayBlockers(early)}`);
   const behind = await backlog(client, plan);
   if (behind > mostBacklog) throw new Blocked(`waiting for lanes: ${behind} changes are still to be copied`);
   await failpoint('cutover.prepared');
 }
 
 /** What will be asked while others wait, asked before: its plans and the catalogue are at hand then. No answer counts. */
-async function rehearse(client: Client, migration: Migration): Promise<void> {
-  await swapSql(client, migration);
-  const { sourceOid } = migration.plan;
+async function rehearse(client: Client, exchange: Exchange): Promise<void> {
+  await exchange.statements(client);
+  const { sourceOid } = exchange.plan;
   await gaveUpWaiting(client, sourceOid, await queuedWithSnapshot(client, sourceOid));
 }
 
@@ -116,14 +111,15 @@ async function beginHolding(client: Client, migration: Migration): Promise<void>
  */
 export async function easedSwap(
   client: Client,
-  migration: Migration,
+  exchange: Exchange,
   pool: Pool,
   attempt: number,
 ): Promise<Migration> {
-  const { plan, definition } = migration;
+  const { plan, migration } = exchange;
+  const { definition } = migration;
   await client.query('set plan_cache_mode = force_generic_plan');
-  await prepare(client, migration);
-  await rehearse(client, migration);
+  await prepare(client, exchange);
+  await rehearse(client, exchange);
   await beginHolding(client, migration);
   const asked = performance.now();
   await client.query(`lock table ${plan.names.source} in exclusive mode`);
@@ -157,17 +153,16 @@ export async function easedSwap(
   await failpoint('cutover.snapshots-gone');
   await together(client, [() => bound(client, budget), () => setLaneMode(client, plan, 'STOPPED')]);
   await failpoint('cutover.lanes-stopped');
-  const statements = await swapSql(client, migration);
+  const statements = await exchange.statements(client);
   const readers = { asked: performance.now(), held: 0 };
   await together(client, [
     () => client.query(`set local lock_timeout = ${Math.min(lockTimeout, budget.left())}`),
     () => bound(client, budget),
-    // Recursively: overlay, T, key log, S, the order in which its readers lock them.
-    () => client.query(`lock table ${plan.names.overlay} in access exclusive mode`),
+    () => client.query(`lock table ${exchange.readers} in access exclusive mode`),
   ]);
   readers.held = performance.now();
   await failpoint('cutover.readers-held');
-  return finish(client, migration, pool, { attempt, budget, readers, statements, queued });
+  return finish(client, exchange, pool, { attempt, budget, readers, statements, queued });
 }
 
 /**
@@ -178,26 +173,24 @@ export async function easedSwap(
  */
 export async function briefStop(
   client: Client,
-  migration: Migration,
+  exchange: Exchange,
   pool: Pool,
   attempt: number,
 ): Promise<Migration> {
-  const { plan } = migration;
-  await prepare(client, migration);
-  const mode = await laneMode(client, migration);
+  const { plan, migration } = exchange;
+  await prepare(client, exchange);
+  const mode = await laneMode(client, plan);
   // Before anything is held: from here on lanes find their rows locked and leave at once.
   await setLaneMode(client, plan, 'STOPPED');
   await failpoint('stop.lanes-stopped');
   await beginHolding(client, migration);
+  await client.query(markAsLaneSql.replace('set ', 'set local '));
   const asked = performance.now();
-  // The view alone, then T, then S. LOCK TABLE on the view would take the key log before S, and writers hold S first.
-  await client.query(`alter view ${plan.names.overlay} reset (security_barrier)`);
+  const [first, ...others] = exchange.inTurn;
+  await client.query(first);
   const budget = startBudget(migration, asked);
-  for (const table of [plan.names.target, plan.names.source]) {
-    await together(client, [
-      () => bound(client, budget),
-      () => client.query(`lock table ${table} in access exclusive mode`),
-    ]);
+  for (const lock of others) {
+    await together(client, [() => bound(client, budget), () => client.query(lock)]);
   }
   await bound(client, budget);
   await failpoint('stop.everybody-held');
@@ -208,8 +201,8 @@ export async function briefStop(
       : refreshAll(client, plan, everything, mostBacklog);
   while ((await refresh()).taken > 0) await bound(client, budget);
   await failpoint('stop.drained');
-  const statements = await swapSql(client, migration); // under the lock: sequences must not move on
-  return finish(client, migration, pool, { attempt, budget, readers: budget, statements, queued: null });
+  const statements = await exchange.statements(client); // under the lock: sequences must not move on
+  return finish(client, exchange, pool, { attempt, budget, readers: budget, statements, queued: null });
 }
 
 /**
@@ -225,18 +218,10 @@ async function requireNoKeptSnapshot(client: Client): Promise<void> {
     );
 }
 
-async function laneMode(client: Client, migration: Migration): Promise<LaneMode> {
-  const { rows } = await client.query<{ mode: LaneMode }>(
-    'select mode from foreshadow.lane where migration_id = $1 limit 1',
-    [migration.id],
-  );
-  return rows[0]?.mode ?? 'STOPPED';
-}
-
 /** The renames, the status row and the route, in the transaction that holds everybody; then its record. */
 async function finish(
   client: Client,
-  migration: Migration,
+  exchange: Exchange,
   pool: Pool,
   held: {
     attempt: number;
@@ -247,22 +232,21 @@ async function finish(
     queued: readonly Queued[] | null;
   },
 ): Promise<Migration> {
-  const { plan } = migration;
+  const { plan, migration } = exchange;
   const { budget, readers, attempt } = held;
   const [, log, , transaction] = await together(client, [
     () => bound(client, budget),
     () => client.query(`select 1 from ${plan.names.keyLog} limit 1`),
-    () => requireReady(client, migration),
+    () => exchange.requireReady(client),
     () => client.query<{ xid: string }>('select pg_current_xact_id()::text as xid'),
   ]);
   if (log.rowCount) throw new Blocked('the key log filled again');
   const swap = withSwapXid(held.statements, transaction.rows[0]?.xid as string).join(';\n');
-  const completed = { writes_cut_over_at: databaseNow, completed_at: databaseNow, wait_reason: null };
   const [, , moved] = await together(client, [
     () => bound(client, budget),
     () => client.query(swap),
-    () => moveStatus(client, migration, 'IN_PROGRESS', 'COMPLETED', completed),
-    () => routeTo(client, migration.id, 'target', 'target'),
+    () => moveStatus(client, migration, exchange.from, exchange.to, exchange.columns),
+    () => routeTo(client, migration.id, exchange.route, exchange.route),
   ]);
   await failpoint('cutover.swapped');
   await failpoint('cutover.routed');
@@ -275,42 +259,15 @@ async function finish(
   const done = performance.now();
   const round = (ms: number) => Math.round(ms * 100) / 100;
   for (const [kind, lock] of [
-    ['cutover-writers', budget],
-    ['cutover-readers', readers],
+    ['writers', budget],
+    ['readers', readers],
   ] as const) {
     await recordEvent(pool, migration.id, 'lock', {
-      kind,
+      kind: `${exchange.kind}-${kind}`,
       wait_ms: round(lock.held - lock.asked),
       hold_ms: round(done - lock.held),
       attempts: attempt,
     });
   }
   return moved;
-}
-
-/** Everything that must still hold at the moment of the swap. */
-async function requireReady(client: Client, migration: Migration): Promise<void> {
-  const { plan } = migration;
-  const physical = physicalOf(migration);
-  const wanted = [
-    ...physical.deferred.map((index) => index.name),
-    ...physical.carried.map((index) => index.temporaryName),
-  ];
-  const { rows } = await client.query<LaneStamp & { copied: boolean; invalid: string[]; missing: string[] }>(
-    prepared(`select ${stampSql(plan)}, (select bool_and(done) from ${plan.names.range}) as copied,
-            array(select name from unnest(array[${wanted.map(literal).join(', ')}]::text[]) name
-                   where not exists (select from pg_index x join pg_class i on i.oid = x.indexrelid
-                                      where x.indrelid = ${plan.targetOid} and i.relname = name)) as missing,
-            array(select i.relname::text from pg_index x join pg_class i on i.oid = x.indexrelid
-                   where x.indrelid = ${plan.targetOid} and not x.indisvalid) as invalid`),
-  );
-  const now = rows[0] as (typeof rows)[0];
-  if (now.capture !== physical.stamp.capture)
-    throw new ForeshadowError('CAPTURE_BROKEN', `the capture trigger on ${plan.names.source} was changed`);
-  if (now.source !== physical.stamp.source || now.target !== physical.stamp.target) {
-    throw new ForeshadowError('SCHEMA_CHANGED', 'source or target was altered during the migration');
-  }
-  if (!now.copied) throw new Blocked('the copy is not complete');
-  if (now.missing.length) throw new Blocked(`indexes of the target are not built: ${now.missing.join(', ')}`);
-  if (now.invalid.length) throw new Blocked(`indexes of the target are not valid: ${now.invalid.join(', ')}`);
 }

@@ -3,7 +3,10 @@ import { ident, literal } from '../../db/ident.ts';
 import { together } from '../../db/tx.ts';
 import { dropCaptureFunctionsSql, dropCaptureSql } from '../../sync/capture.ts';
 import type { Migration } from '../status.store.ts';
-import { checksSql, commentsSql, defaultsSql, grantsSql, sequencesSql } from './carry.ts';
+import { openWayBackSql } from '../way-back/open.ts';
+import { checksSql, commentsSql, defaultsSql, grantsSql } from './carry.ts';
+import { sequencesSql } from './carry-sequences.ts';
+import { finalName, forwardMove, type Move, type TableName } from './move.ts';
 import { carriedNamesSql, stepAsideSql } from './names.ts';
 
 export const guardTrigger = 'foreshadow_guard';
@@ -27,24 +30,30 @@ export function finalTable(migration: Migration): { schema: string; name: string
   return migration.definition.cutover.finish === 'swap' ? physical.source : physical.target;
 }
 
+/** What the write cutover hands over. */
+export const moveOf = (migration: Migration): Move =>
+  forwardMove(migration.plan, physicalOf(migration).source, finalTable(migration));
+
 /**
  * The statements of the swap, to be run under ACCESS EXCLUSIVE on S, T and overlay, in the transaction that also moves
  * the status row. Computed beforehand, apart from what must be read under the lock (sequences).
  */
 export async function swapSql(client: ClientBase, migration: Migration): Promise<string[]> {
   const { plan } = migration;
-  const final = finalTable(migration);
-  const target = ident(final.schema, final.name);
+  const { source, carried } = physicalOf(migration);
+  const move = moveOf(migration);
   const passing = `foreshadow_passing_${migration.id}`;
   const swap = migration.definition.cutover.finish === 'swap';
-  const [sequences, aside, grants, comments, defaults, checks, names] = await together(client, [
-    () => sequencesSql(client, migration, target),
-    async () => (swap ? stepAsideSql(client, migration, oldTable(migration).name) : []),
-    () => grantsSql(client, migration, target),
-    () => commentsSql(client, migration, target),
-    () => defaultsSql(client, migration, target),
-    () => checksSql(client, migration, target),
-    () => carriedNamesSql(client, migration, target),
+  const [sequences, aside, grants, comments, defaults, checks, names, wayBack] = await together(client, [
+    () => sequencesSql(client, move),
+    async () =>
+      swap ? stepAsideSql(client, { oid: plan.sourceOid, schema: source.schema }, oldTable(migration)) : [],
+    () => grantsSql(client, move),
+    () => commentsSql(client, move),
+    () => defaultsSql(client, move),
+    () => checksSql(client, move),
+    () => carriedNamesSql(client, carried, plan.targetOid, move.final, swap ? plan.sourceOid : 0),
+    () => openWayBackSql(client, migration, move.final, swap ? oldTable(migration) : source),
   ]);
   const renames = swap ? [...aside, ...swapNames(migration, passing)] : routeNames(migration);
   return [
@@ -58,8 +67,10 @@ export async function swapSql(client: ClientBase, migration: Migration): Promise
     ...defaults,
     ...checks,
     ...names,
-    ...guardSql(migration, target),
+    ...guardSql(migration, finalName(move)),
     `insert into ${plan.names.overlayGate} values (pg_catalog.clock_timestamp())`,
+    // last: it remembers what both tables look like from now on
+    ...wayBack,
   ];
 }
 
@@ -79,24 +90,43 @@ function swapNames(migration: Migration, passing: string): string[] {
 }
 
 function routeNames(migration: Migration): string[] {
-  const { source, target, mappedKeyIndex } = physicalOf(migration);
+  const { source, target, mappedKeyIndex, wayBackPrepared } = physicalOf(migration);
   const { plan } = migration;
-  const moved = `foreshadow.${ident(`moved_${migration.id}`)}`;
   return [
     `drop view ${plan.names.overlay}`,
-    // S stays where it is, and nobody looks up mapped keys in it any more.
-    ...(mappedKeyIndex ? [`drop index if exists ${ident(source.schema, mappedKeyIndex)}`] : []),
+    // S stays where it is, and nobody but the way back looks up mapped keys in it any more.
+    ...(mappedKeyIndex && !wayBackPrepared
+      ? [`drop index if exists ${ident(source.schema, mappedKeyIndex)}`]
+      : []),
     `alter table ${plan.names.target} set schema ${ident(target.schema)}`,
-    // Whoever still writes to the old table would lose that write: it is refused, and a retry asks for the route anew.
-    `create function ${moved}() returns trigger language plpgsql as $moved$ begin
-       raise exception ${literal(`foreshadow: writes to ${plan.names.source} have moved to ${plan.names.overlay}`).replaceAll('%', '%%')}
-         using errcode = 'serialization_failure', hint = 'Ask foreshadow.route() again and retry.';
-     end $moved$`,
-    `create trigger foreshadow_moved before insert or update or delete or truncate on ${plan.names.source}
-       for each statement execute function ${moved}()`,
-    `alter table ${plan.names.source} enable always trigger foreshadow_moved`,
+    ...movedSql(migration, plan.names.source, plan.names.overlay),
   ];
 }
+
+const movedFunction = (migration: Migration) => ident('foreshadow', `moved_${migration.id}`);
+
+/**
+ * Whoever still writes to a table that kept its name would lose that write: it is refused, and a retry asks for the route
+ * anew. The lanes of the way back, which keep the table in step, say who they are.
+ */
+export function movedSql(migration: Migration, from: string, to: string): string[] {
+  const moved = movedFunction(migration);
+  return [
+    `create function ${moved}() returns trigger language plpgsql as $moved$ begin
+       if pg_catalog.current_setting('foreshadow.lane', true) operator(pg_catalog.=) 'on' then return null; end if;
+       raise exception ${literal(`foreshadow: writes to ${from} have moved to ${to}`).replaceAll('%', '%%')}
+         using errcode = 'serialization_failure', hint = 'Ask foreshadow.route() again and retry.';
+     end $moved$`,
+    `create trigger foreshadow_moved before insert or update or delete or truncate on ${from}
+       for each statement execute function ${moved}()`,
+    `alter table ${from} enable always trigger foreshadow_moved`,
+  ];
+}
+
+export const dropMovedSql = (migration: Migration, table: string): string[] => [
+  `drop trigger if exists foreshadow_moved on ${table}`,
+  `drop function if exists ${movedFunction(migration)}()`,
+];
 
 /**
  * A statement in REPEATABLE READ that queued for S before the swap goes on, on the new table, with a snapshot that does
@@ -104,7 +134,7 @@ function routeNames(migration: Migration): string[] {
  * that has set a savepoint could go back to it instead and read old rows: its session is ended. Whether it has is told by
  * the transaction id that a row written now would carry.
  */
-function guardSql(migration: Migration, target: string): string[] {
+export function guardSql(migration: Migration, target: string): string[] {
   const probe = guardProbe(migration);
   return [
     `create table ${probe} ()`,
@@ -135,10 +165,9 @@ export function withSwapXid(statements: readonly string[], xid: string): string[
   return statements.map((sql) => sql.replace("'SWAP_XID'", `'${BigInt(xid)}'`));
 }
 
-export function dropGuardSql(migration: Migration): string[] {
-  const final = finalTable(migration);
+export function dropGuardSql(migration: Migration, { schema, name }: TableName): string[] {
   return [
-    `drop trigger if exists ${guardTrigger} on ${ident(final.schema, final.name)}`,
+    `drop trigger if exists ${guardTrigger} on ${ident(schema, name)}`,
     `drop function if exists ${guardFunction(migration)}()`,
     `drop function if exists ${guardProbe(migration)}()`,
     `drop table if exists ${guardProbe(migration)}`,

@@ -4,8 +4,9 @@ import type { Clock } from '../../core/clock.ts';
 import { ForeshadowError } from '../../core/errors.ts';
 import { codeOf, isRetryable, sqlstate } from '../../db/sqlstate.ts';
 import { getMigration, type Migration } from '../status.store.ts';
-import { Blocked, briefStop, easedSwap } from './attempt.ts';
+import { briefStop, easedSwap } from './attempt.ts';
 import { statementSnapshotReaders } from './blockers.queries.ts';
+import { Blocked, type Exchange, writeCutover } from './exchange.ts';
 
 /** Attempts that let readers go on, before one that stops everybody for a moment is allowed. */
 const easedAttempts = 3;
@@ -20,25 +21,37 @@ export interface CutoverOptions {
 }
 
 /**
- * IN_PROGRESS → COMPLETED: writers are held back for a moment, the key log is drained to zero, and names change. Attempts are bounded by the budget and repeated with growing pauses; each failed one changes nothing.
+ * IN_PROGRESS → COMPLETED: writers are held back for a moment, the key log is drained to zero, and names change.
  * @throws ForeshadowError CUTOVER_BLOCKED after `maxAttempts`, naming who stood in the way
  */
-export async function cutOverWrites(migration: Migration, options: CutoverOptions): Promise<Migration> {
+export function cutOverWrites(migration: Migration, options: CutoverOptions): Promise<Migration> {
+  return changePlaces(writeCutover(migration), options);
+}
+
+const spoken = { cutover: 'write cutover', rollback: 'rollback' } as const;
+
+/**
+ * Attempts are bounded by the budget and repeated with growing pauses; each failed one changes nothing.
+ * @throws ForeshadowError CUTOVER_BLOCKED after `maxAttempts`, naming who stood in the way
+ */
+export async function changePlaces(exchange: Exchange, options: CutoverOptions): Promise<Migration> {
+  const { migration } = exchange;
   const { isolation } = migration.definition.cutover;
+  const what = spoken[exchange.kind];
   let readers: string[] = [];
   for (let attempt = 1; ; attempt++) {
     const client = await options.connect();
     try {
-      readers = await statementSnapshotReaders(client, migration.plan);
+      readers = await statementSnapshotReaders(client, exchange.plan);
       const stop = isolation === 'read-committed' && attempt > easedAttempts && !readers.length;
       const swap = stop ? briefStop : easedSwap;
-      return await swap(client, migration, options.pool, attempt);
+      return await swap(client, exchange, options.pool, attempt);
     } catch (error) {
       await client.query('rollback').catch(() => undefined);
       // The answer to COMMIT may be lost, or another process was quicker, which to us looks as if capture had been dropped.
       // The status row, written in the same transaction, knows.
       const now = await getMigration(options.pool, migration.name).catch(() => null);
-      if (now?.status === 'COMPLETED') return now;
+      if (now?.status === exchange.to) return now;
       const again =
         error instanceof Blocked || isRetryable(error) || codeOf(error) === sqlstate.queryCanceled;
       if (!again) throw error;
@@ -49,10 +62,10 @@ export async function cutOverWrites(migration: Migration, options: CutoverOption
       if (attempt >= options.maxAttempts) {
         throw new ForeshadowError(
           'CUTOVER_BLOCKED',
-          `write cutover did not get through in ${attempt} attempts: ${reason}`,
+          `${what} did not get through in ${attempt} attempts: ${reason}`,
         );
       }
-      await options.onWait(`write cutover, attempt ${attempt}: ${reason}`);
+      await options.onWait(`${what}, attempt ${attempt}: ${reason}`);
     } finally {
       await client.end().catch(() => undefined);
     }

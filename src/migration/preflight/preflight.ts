@@ -13,9 +13,12 @@ import { preparedStatements } from './prepared.ts';
 import { rehearseRowMap } from './rehearsal.ts';
 import { resolveBackMap, resolveInvariants, resolveRowMap } from './row-map.ts';
 import { checkSpace } from './space.ts';
+import { type ReversePlan, resolveWayBack } from './way-back.ts';
 
 /** A plan before it has a number; {@link physicalPlan} gives it one. */
-export type DraftPlan = Omit<TablePlan, 'migrationId' | 'names'>;
+export type DraftPlan = Omit<TablePlan, 'migrationId' | 'names' | 'wayBack'> & {
+  readonly wayBack: ReversePlan | null;
+};
 
 export interface Preflight {
   readonly checks: readonly Check[];
@@ -129,6 +132,12 @@ async function examine(
       for (const column of partialKeyColumns({ sourceKey: keyOfSource, targetKey }))
         checks.push(partialKey(file, column));
       checks.push(await rehearsal(client, source, target, sourceKey.columns, map.columns));
+      const forward = { name: file.name, columns: map.columns, sourceKey: keyOfSource, targetKey };
+      const { wayBack, reasons } = await resolveWayBack(client, file, source, target, {
+        ...forward,
+        seed: file.shadow.seed,
+      });
+      checks.push(sayWayBack(reasons));
       draft = {
         name: file.name,
         sourceOid: source.oid,
@@ -149,6 +158,8 @@ async function examine(
         back: back.back,
         invariants: invariants.invariants,
         seed: file.shadow.seed,
+        wayBack,
+        noWayBack: reasons,
       };
     }
   }
@@ -230,6 +241,20 @@ function targetKeyOf(
   );
 }
 
+/** Whether the write cutover can be taken back, said before anything begins. */
+function sayWayBack(reasons: readonly string[]): Check {
+  if (!reasons.length)
+    return ok(
+      'way back',
+      'the write cutover can be rolled back until it is finalized: the old table is kept in step',
+    );
+  return warn(
+    'way back',
+    `there is no way back after the write cutover: ${reasons.join('; ')}`,
+    'Complete "back" if you want to be able to roll back; without it the write cutover is final.',
+  );
+}
+
 /** From capture on, S cannot take a key that the map fails on: its log row, and our index on S, need the mapped key. */
 function partialKey(file: MigrationFile, column: { name: string; value: string }): Check {
   return warn(
@@ -291,5 +316,22 @@ export function physicalPlan(
     range: ours('range'),
     overlayGate: ours('overlay_gate'),
   };
-  return { ...draft, migrationId, names };
+  const { wayBack } = draft;
+  return { ...draft, migrationId, names, wayBack: wayBack && reversed(wayBack, migrationId, names) };
+}
+
+/** Until the swap S and T stand where the way forward has them. */
+function reversed(wayBack: ReversePlan, migrationId: number, forward: PhysicalNames): TablePlan {
+  const ours = (table: string) => ident('foreshadow', `${table}_${migrationId}_back`);
+  const names: PhysicalNames = {
+    source: forward.target,
+    target: forward.source,
+    overlay: forward.overlay,
+    keyLog: ours('key_log'),
+    changeEvent: ours('change_event'),
+    member: ours('member'),
+    range: ours('range'),
+    overlayGate: ours('overlay_gate'),
+  };
+  return { ...wayBack, migrationId, names };
 }

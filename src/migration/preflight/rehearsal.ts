@@ -9,6 +9,15 @@ import { codeOf } from '../../db/sqlstate.ts';
 const rehearsedRows = 200_000;
 const namedRows = 10;
 
+/** Rows s of a table: all, or a block sample of a large one. */
+export function sampleOf(source: CatalogTable): { sampled: boolean; sample: string } {
+  const relation = ident(source.schema, source.name);
+  const sampled = source.estimatedRows > rehearsedRows;
+  const percent = Math.max(0.0001, (100 * rehearsedRows) / Math.max(1, source.estimatedRows));
+  const sample = sampled ? `${relation} as s tablesample system (${percent.toFixed(4)})` : `${relation} as s`;
+  return { sampled, sample };
+}
+
 /**
  * Runs f over the source into a temporary table with the target's columns, checks and unique indexes, so that a cast
  * that overflows, a NULL or two rows with one key are found before anything is touched. The caller rolls back.
@@ -23,9 +32,7 @@ export async function rehearseRowMap(
   columns: readonly MappedColumn[],
 ): Promise<{ tried: number; sampled: boolean }> {
   const relation = ident(source.schema, source.name);
-  const sampled = source.estimatedRows > rehearsedRows;
-  const percent = Math.max(0.0001, (100 * rehearsedRows) / Math.max(1, source.estimatedRows));
-  const sample = sampled ? `${relation} as s tablesample system (${percent.toFixed(4)})` : `${relation} as s`;
+  const { sampled, sample } = sampleOf(source);
   const names = columns.map((column) => ident(column.name)).join(', ');
   const values = columns.map((column) => column.expression).join(', ');
   const into = `insert into pg_temp.foreshadow_rehearsal (${names}) overriding system value`;

@@ -14,7 +14,7 @@ import {
 } from './expression.ts';
 
 /** Types between which PostgreSQL converts without being asked, and without loss that a user must know of. */
-async function convertsByItself(
+export async function convertsByItself(
   client: ClientBase,
   from: CatalogColumn,
   to: CatalogColumn,
@@ -130,7 +130,7 @@ export async function resolveRowMap(
 }
 
 /** The expression as the column will hold it. Left bare where it has type and collation already: indexes match it then. */
-function typedValue(column: CatalogColumn, resolved: ResolvedExpression): string {
+export function typedValue(column: CatalogColumn, resolved: Omit<ResolvedExpression, 'reads'>): string {
   const sameType =
     resolved.typeOid === column.typeOid && (column.typmod === -1 || resolved.typmod === column.typmod);
   const cast = sameType ? resolved.sql : `(${resolved.sql})::${column.type}`;
@@ -139,7 +139,7 @@ function typedValue(column: CatalogColumn, resolved: ResolvedExpression): string
 }
 
 /** The expression's type can be stored in the column by an assignment cast, as INSERT will do. */
-async function requireAssignable(
+export async function requireAssignable(
   client: ClientBase,
   column: CatalogColumn,
   sql: string,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Pool } from 'pg';
 import { failpoints } from '../../../src/core/failpoint.ts';
 import { initSchema } from '../../../src/db/migrate.ts';
-import { type Scenario, scenarioOf } from './scenario.ts';
+import { onlyAfterwards, type Scenario, scenarioOf } from './scenario.ts';
 import { failed, onServer, Seed, type SeedResult } from './seed.ts';
 import { type HostileServer, startServer } from './server.ts';
 import type { Workers } from './workers.ts';
@@ -25,6 +25,8 @@ export interface Report {
   /** seeds in which something else was wrong: stuck, a writer held, an overlay that lied, a zombie that went on */
   readonly faulty: number;
   readonly failed_seeds: readonly number[];
+  /** seeds that ended with a rollback */
+  readonly rolled_back: number;
   readonly failpoints_hit: number;
   readonly failpoints_total: number;
   readonly failpoints_missed: readonly string[];
@@ -56,11 +58,20 @@ export async function* runSeeds(
   }
 }
 
-export function* scenarios(from: number, seeds: number): Generator<Scenario> {
-  for (let seed = from; seed < from + seeds; seed++) yield scenarioOf(seed);
+export function* scenarios(from: number, seeds: number, goesOn = false): Generator<Scenario> {
+  for (let seed = from; seed < from + seeds; seed++) yield scenarioOf(seed, {}, goesOn);
 }
 
-export function summarise(results: readonly SeedResult[], runs: number, seconds: number): Report {
+export function summarise(
+  results: readonly SeedResult[],
+  runs: number,
+  seconds: number,
+  goesOn = false,
+): Report {
+  // neither mode can reach what only the other one does
+  const reachable = failpoints.filter((name) =>
+    goesOn ? !name.startsWith('abort.') : !onlyAfterwards.includes(name),
+  );
   const sum = (of: (result: SeedResult) => number) =>
     results.reduce((total, result) => total + of(result), 0);
   const hit = new Set(results.flatMap((result) => [...result.failpoints]));
@@ -77,16 +88,17 @@ export function summarise(results: readonly SeedResult[], runs: number, seconds:
     different: sum((result) => result.differences.different.length),
     faulty: results.filter((result) => result.faults.length).length,
     failed_seeds: results.filter(failed).map((result) => result.seed),
+    rolled_back: results.filter((result) => result.end === 'back').length,
     failpoints_hit: hit.size,
-    failpoints_total: failpoints.length,
-    failpoints_missed: failpoints.filter((name) => !hit.has(name)),
+    failpoints_total: reachable.length,
+    failpoints_missed: reachable.filter((name) => !hit.has(name)),
     seconds: Math.round(seconds),
     seconds_per_seed: Math.round((10 * seconds) / Math.max(1, results.length)) / 10,
   };
 }
 
 /** Enough to see what happened, and the command that does it again. */
-export function describeFailure(result: SeedResult): string {
+export function describeFailure(result: SeedResult, goesOn = false): string {
   return [
     `seed ${result.seed} FAILED (${result.shape})`,
     ...(['lost', 'extra', 'different'] as const).map(
@@ -94,6 +106,6 @@ export function describeFailure(result: SeedResult): string {
     ),
     ...result.faults.map((what) => `  fault: ${what}`),
     ...result.timeline.map((line) => `    ${line}`),
-    `  again: npm run chaos -- --from ${result.seed} --seeds 1`,
+    `  again: npm run chaos -- --from ${result.seed} --seeds 1${goesOn ? ' --rollback' : ''}`,
   ].join('\n');
 }

@@ -38,12 +38,20 @@ export class Disturbances {
   #client: Client | null = null;
   #shots = 0;
   #shootAt = 0;
+  /** the write cutover is being taken back */
+  #ending = false;
   restarts = 0;
 
   constructor(scenario: Scenario, around: Surroundings) {
     this.#scenario = scenario;
     this.#around = around;
     this.#rng = seededRng(scenario.seed * 104729);
+  }
+
+  /** From now on the write cutover is being taken back. */
+  ending(): void {
+    this.#ending = true;
+    this.#around.stop.calm = false;
   }
 
   /** Null while there is no migration, or no answer. */
@@ -93,11 +101,12 @@ export class Disturbances {
     const client = this.#client as Client;
     const elapsed = performance.now() - this.#began;
     // before there is a migration, a lost connection ends the command, and nothing would ever begin
-    const inDanger = place !== null && place.status !== 'PLANNED' && place.status !== 'COMPLETED';
-    if (place && place.status !== 'PLANNED' && place.status !== 'ABORTED')
+    const atRest = this.#scenario.afterwards ? ['PLANNED'] : ['PLANNED', 'COMPLETED'];
+    const inDanger = place !== null && !atRest.includes(place.status);
+    if (place && ['SHADOWING', 'READY', 'IN_PROGRESS'].includes(place.status))
       await this.#around.watch.prepare(client);
     if (restart !== null && (typeof restart === 'number' ? elapsed > restart : place?.phase === restart)) {
-      if (this.#first('restart')) await this.#restart();
+      if (this.#first('restart')) await this.restart();
     }
     if (wobble && place?.phase === 'copy' && place.copied > 0 && place.copied < this.#scenario.rows / 3) {
       if (this.#first('wobble')) await this.#wobble(client);
@@ -107,7 +116,7 @@ export class Disturbances {
     const atCutover = place?.status === 'IN_PROGRESS' && place.phase === 'ready';
     if (atCutover || place?.phase === 'verify') {
       if (bigAtCutover && this.#first('big')) this.#going.push(this.#bigTransaction());
-      if (briefStop && this.#first('blocker')) this.#going.push(this.#blocker());
+      if (briefStop && this.#first('blocker')) this.#going.push(this.#blocker('COMPLETED'));
       if (straddle && this.#first('straddle'))
         this.#going.push(
           this.#around.watch.straddle(
@@ -115,6 +124,14 @@ export class Disturbances {
             this.#around.stop,
             briefStop ? 2 : undefined,
           ),
+        );
+    }
+    if (this.#ending && place?.status === 'COMPLETED') {
+      if (bigAtCutover && this.#first('big back')) this.#going.push(this.#bigTransaction());
+      if (briefStop && this.#first('blocker back')) this.#going.push(this.#blocker('ROLLED_BACK'));
+      if (straddle && !briefStop && this.#first('straddle back'))
+        this.#going.push(
+          this.#around.watch.straddleBack(() => this.#around.connect('straddle'), this.#around.stop),
         );
     }
     if (shoot && elapsed > this.#shootAt && this.#shots < mostShots && inDanger) {
@@ -128,7 +145,7 @@ export class Disturbances {
     }
   }
 
-  async #restart(): Promise<void> {
+  async restart(): Promise<void> {
     this.#around.say('the server goes down');
     await this.#around.restart();
     this.restarts += 1;
@@ -193,7 +210,7 @@ export class Disturbances {
   }
 
   /** Holds a row until the gentle cutover has failed often enough. */
-  async #blocker(): Promise<void> {
+  async #blocker(until: 'COMPLETED' | 'ROLLED_BACK'): Promise<void> {
     const { shape } = this.#scenario;
     const client = await this.#around.connect('blocker');
     try {
@@ -204,7 +221,7 @@ export class Disturbances {
       );
       for (let i = 0; i < 200 && !this.#around.stop.now; i++) {
         const place = await this.look();
-        if (place?.status === 'COMPLETED' || /attempt [3-9]/.test(place?.waits ?? '')) break;
+        if (place?.status === until || /attempt [3-9]/.test(place?.waits ?? '')) break;
         await sleep(25);
       }
       await client.query('commit');

@@ -6,7 +6,7 @@ import { describeScenario, scenarioOf } from './scenario.ts';
 import { failed, type SeedResult } from './seed.ts';
 import { build, Workers } from './workers.ts';
 
-const usage = `npm run chaos -- --seeds N [--from S] [--json] [--no-ledger]
+const usage = `npm run chaos -- --seeds N [--from S] [--rollback] [--json] [--no-ledger]
 npm run chaos -- --mutants [--only NAME] [--control] [--json]
 npm run chaos -- --count          what docs/chaos-ledger.jsonl adds up to
 npm run chaos -- --plan --seeds N what those seeds will do`;
@@ -15,6 +15,7 @@ const { values } = parseArgs({
   options: {
     seeds: { type: 'string', default: '10' },
     from: { type: 'string', default: '1' },
+    rollback: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     'no-ledger': { type: 'boolean', default: false },
     mutants: { type: 'boolean', default: false },
@@ -32,7 +33,7 @@ const print = (document: unknown) => void process.stdout.write(`${JSON.stringify
 
 function say(result: SeedResult): void {
   if (failed(result)) {
-    remark(describeFailure(result));
+    remark(describeFailure(result, values.rollback));
     return;
   }
   const { seed, seconds, kills, restarts, writerOps, snapshots, straddled, slowestWriteMs, shape } = result;
@@ -49,7 +50,8 @@ if (values.help || !Number.isInteger(from) || !Number.isInteger(seeds)) {
 } else if (values.count) {
   print(countLedger(await readLedger()));
 } else if (values.plan) {
-  for (let seed = from; seed < from + seeds; seed++) remark(`${seed}: ${describeScenario(scenarioOf(seed))}`);
+  for (let seed = from; seed < from + seeds; seed++)
+    remark(`${seed}: ${describeScenario(scenarioOf(seed, {}, values.rollback))}`);
 } else if (values.mutants) {
   const mutants = await runMutants({ only: values.only, control: values.control }, remark);
   if (values.json) print({ mutants });
@@ -60,11 +62,11 @@ if (values.help || !Number.isInteger(from) || !Number.isInteger(seeds)) {
   await using made = await build();
   await using workers = new Workers(made);
   const results: SeedResult[] = [];
-  for await (const result of runSeeds(scenarios(from, seeds), server, workers)) {
+  for await (const result of runSeeds(scenarios(from, seeds, values.rollback), server, workers)) {
     results.push(result);
     say(result);
   }
-  const report = summarise(results, workers.started, (performance.now() - began) / 1000);
+  const report = summarise(results, workers.started, (performance.now() - began) / 1000, values.rollback);
   if (!values['no-ledger']) await appendToLedger(from, report);
   if (values.json) print(report);
   else remark(JSON.stringify(report, null, 2));

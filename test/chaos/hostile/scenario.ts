@@ -8,6 +8,21 @@ export interface Attack {
   readonly hit: number;
 }
 
+/** What happens after the write cutover, where the seed does not end with it. */
+export interface Afterwards {
+  readonly ends: 'rolled back' | 'finalized';
+  /** how long the old table is kept in step, ms */
+  readonly window: number;
+  /** on the process that keeps it in step */
+  readonly attacks: readonly Attack[];
+  /** on the process that ends it */
+  readonly ending: readonly Attack[];
+  /** whoever keeps the old table in step lives on while it is rolled back; else it dies, and changes wait */
+  readonly keeps: boolean;
+  /** the server goes down as in a power cut, meanwhile */
+  readonly restart: boolean;
+}
+
 /** Everything that a seed decides. What the server's scheduler decides is not replayed, so a seed may need a second try. */
 export interface Scenario {
   readonly seed: number;
@@ -34,6 +49,8 @@ export interface Scenario {
   readonly wobble: boolean;
   /** aborted, this many ms after the migration began */
   readonly abortAfter: number | null;
+  /** the migration goes on after the write cutover */
+  readonly afterwards: Afterwards | null;
   /** rows leave the shadow again */
   readonly evict: boolean;
   readonly swaps: number;
@@ -45,15 +62,33 @@ export interface Scenario {
 const oneOf = <T>(rng: Rng, list: readonly T[]) => list[Math.floor(rng() * list.length)] as T;
 const between = (rng: Rng, low: number, high: number) => Math.floor(low + rng() * (high - low));
 
-const until = failpoints.indexOf('lane.refreshed');
-const cutover = failpoints.indexOf('cutover.prepared');
-const aborting = failpoints.filter((name) => name.startsWith('abort.'));
+const starting = (...starts: string[]) =>
+  failpoints.filter((name) => starts.some((start) => name.startsWith(start)));
+/** Reached only where there is a way back. */
+export const onlyAfterwards: readonly Failpoint[] = starting('back.', 'settle.names-gone', 'finalize.');
+const forward = failpoints.filter((name) => !onlyAfterwards.includes(name));
+const until = forward.indexOf('lane.refreshed');
+const cutover = forward.indexOf('cutover.prepared');
+const aborting = starting('abort.');
 /** A worker can die at one place of each stage in turn; a seed takes two stages. */
 const stages: readonly (readonly Failpoint[])[] = [
-  failpoints.slice(0, until),
-  failpoints.slice(until, cutover),
-  failpoints.slice(cutover, failpoints.indexOf('abort.routed')),
+  forward.slice(0, until),
+  forward.slice(until, cutover),
+  forward.slice(cutover, forward.indexOf('abort.routed')),
 ];
+/** Where the process that keeps the old table in step can die, and the one that rolls back, or finalizes. */
+const keeping = starting(
+  'lane.claimed',
+  'lane.fenced',
+  'lane.before',
+  'lane.committed',
+  'unique.',
+  'settle.s',
+  'settle.g',
+);
+const rollingBack = starting('cutover.', 'stop.', 'settle.');
+const finalizing = starting('finalize.');
+const preparing = starting('back.');
 /** Reached only where T has a unique index beside its key. */
 const onlyUnique = /^unique\.|^finish\.(unique-mode|index-settled)$/;
 /** Every so many seeds one is aborted. */
@@ -73,9 +108,10 @@ const provokeCollision: Attack = { failpoint: 'unique.taken', action: 'sleep(150
 export function scenarioOf(
   seed: number,
   bias: Partial<Scenario> & { readonly shapes?: readonly number[] } = {},
+  goesOn = false,
 ): Scenario {
   const rng = seededRng(seed * 2654435761);
-  const aborted = seed % abortEvery === abortEvery - 1;
+  const aborted = !goesOn && seed % abortEvery === abortEvery - 1;
   // Counted through, with a shift after each round, so that every failpoint meets every shape.
   const chosen = stages
     .filter((_, i) => i !== seed % stages.length)
@@ -107,21 +143,57 @@ export function scenarioOf(
     briefStop,
     wobble: !aborted && rng() < 0.15,
     abortAfter: aborted ? between(rng, 100, 2000) : null,
+    afterwards: null,
     evict: wants('lane.evicted'),
     swaps: wants('unique.collided') ? 0.8 : 0.15,
     inserts: 0.12,
     failFast: false,
     ...more,
   };
-  return scenario.wobble ? { ...scenario, rowsPerSecond: 2500, chunkRows: more.chunkRows ?? 100 } : scenario;
+  const planned = goesOn ? goingOn(scenario, bias.afterwards) : scenario;
+  return planned.wobble ? { ...planned, rowsPerSecond: 2500, chunkRows: more.chunkRows ?? 100 } : planned;
+}
+
+/** Every so many seeds of those that go on are finalized, not rolled back. */
+const finalizeEvery = 7;
+
+/**
+ * The same seed, and what comes after the write cutover. It has dice of its own, so that what comes before stays as it is.
+ * Keys are written in their first image only: T would tell 1.0 and 1.00 apart, and S could not hold both.
+ */
+function goingOn(scenario: Scenario, given?: Afterwards | null): Scenario {
+  const { seed, shape } = scenario;
+  const rng = seededRng(seed * 40503);
+  const nth = (list: readonly Failpoint[]) => list[seed % list.length] as Failpoint;
+  const ends = seed % finalizeEvery === finalizeEvery - 1 ? 'finalized' : 'rolled back';
+  const dies = nth(rollingBack);
+  const afterwards: Afterwards = given ?? {
+    ends,
+    window: between(rng, 400, 2000),
+    attacks: [attack(rng, nth(keeping))],
+    ending: [attack(rng, ends === 'finalized' ? nth(finalizing) : dies)],
+    keeps: rng() < 0.6,
+    restart: rng() < 0.2,
+  };
+  return {
+    ...scenario,
+    shape: { ...shape, keyTexts: (n) => shape.keyTexts(n, () => 0) },
+    attacks: seed % 4 === 0 ? [...scenario.attacks, attack(rng, nth(preparing))] : scenario.attacks,
+    afterwards,
+    ...(dies.startsWith('stop.') && !given ? { briefStop: true, bigAtCutover: false } : {}),
+  };
 }
 
 /** One line that says what the seed does. */
 export function describeScenario(scenario: Scenario): string {
-  const { shape, attacks, swaps: _, inserts: __, ...rest } = scenario;
+  const { shape, attacks, afterwards, swaps: _, inserts: __, ...rest } = scenario;
   const flags = Object.entries(rest)
     .filter(([, value]) => value !== null && value !== false)
     .map(([name, value]) => (value === true ? name : `${name} ${value}`));
-  const armed = attacks.map(({ failpoint, action, hit }) => `${failpoint}=${action}:${hit}`);
-  return `${shape.name}; ${flags.join(', ')}; ${armed.join(', ')}`;
+  const armed = (list: readonly Attack[]) =>
+    list.map(({ failpoint, action, hit }) => `${failpoint}=${action}:${hit}`).join(', ');
+  const then = afterwards
+    ? `; then ${afterwards.ends} after ${afterwards.window} ms${afterwards.keeps ? ', kept in step' : ''}${afterwards.restart ? ', restart' : ''}; ${armed(afterwards.attacks)}; ${armed(afterwards.ending)}`
+    : '';
+  return `${shape.name}; ${flags.join(', ')}; ${armed(attacks)}${then}`;
 }

@@ -4,11 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import type { Failpoint } from '../../../src/core/failpoint.ts';
 import { seededRng } from '../../../src/core/rng.ts';
-import { compareAborted, compareMoved, count, type Differences } from './compare.ts';
+import { goOn } from './afterwards.ts';
+import { compareAborted, compareMoved, compareRolledBack, count, type Differences } from './compare.ts';
 import { Disturbances, type Place } from './disturbances.ts';
 import { describeScenario, type Scenario } from './scenario.ts';
 import type { HostileServer } from './server.ts';
-import { rowMap, setupSql } from './shapes.ts';
+import { rowBack, rowMap, setupSql } from './shapes.ts';
 import { Watch } from './watch.ts';
 import type { Ending, Worker, Workers } from './workers.ts';
 import { Writer, type WriterCounts } from './writers.ts';
@@ -16,12 +17,16 @@ import { Writer, type WriterCounts } from './writers.ts';
 /** No attack begins later than this; a seed that is not through by then is a fault. */
 const attackSeconds = 12;
 const patienceSeconds = 40;
+/** More of both for what comes after the write cutover. */
+const afterwardsSeconds = 20;
 /** A worker that was stopped goes on after this, when another has had its chance to take over. */
 const stoppedMs = 700;
 
 export interface SeedResult {
   readonly seed: number;
   readonly shape: string;
+  /** null: it got to no end */
+  readonly end: keyof typeof comparisons | null;
   readonly seconds: number;
   readonly kills: number;
   readonly restarts: number;
@@ -34,6 +39,9 @@ export interface SeedResult {
   readonly failpoints: ReadonlySet<Failpoint>;
   readonly timeline: readonly string[];
 }
+
+/** How a seed may end, and what must be in the table then. */
+const comparisons = { moved: compareMoved, aborted: compareAborted, back: compareRolledBack } as const;
 
 export const failed = (result: SeedResult) => result.faults.length + count(result.differences) > 0;
 
@@ -92,6 +100,14 @@ export class Seed {
     return (performance.now() - this.#began) / 1000;
   }
 
+  get #attackSeconds(): number {
+    return attackSeconds + (this.scenario.afterwards ? afterwardsSeconds : 0);
+  }
+
+  get #patience(): number {
+    return patienceSeconds + (this.scenario.afterwards ? 2 * afterwardsSeconds : 0);
+  }
+
   #say(what: string): void {
     this.#timeline.push(`${this.#elapsed.toFixed(2)} s  ${what}`);
   }
@@ -116,17 +132,16 @@ export class Seed {
     await this.#prepare();
     const writers = this.#startWriters();
     const disturbing = this.#disturbances.run();
+    let end: SeedResult['end'] = null;
     let found: Differences = { lost: [], extra: [], different: [] };
     try {
-      const aborted = await (scenario.abortAfter === null ? this.#migrate() : this.#abort());
+      end = await (scenario.abortAfter === null ? this.#migrate() : this.#abort());
       await sleep(150);
       this.#stop.now = true;
       await Promise.all([...writers, disturbing]);
       await this.#endWorkers();
       const client = await this.#connect('compare');
-      found = await (aborted ? compareAborted : compareMoved)(client, scenario.shape).finally(() =>
-        client.end(),
-      );
+      found = await comparisons[end](client, scenario.shape).finally(() => client.end());
       if (count(found)) this.#say(`DIFFERENT ${JSON.stringify(found)}`);
     } catch (error) {
       this.#fault((error as Error).message);
@@ -140,6 +155,7 @@ export class Seed {
     return {
       seed: scenario.seed,
       shape: scenario.shape.name,
+      end,
       seconds: this.#elapsed,
       kills: this.#kills,
       restarts: this.#disturbances.restarts,
@@ -161,13 +177,14 @@ export class Seed {
     const client = await this.#connect('setup');
     await client.query(setupSql(this.scenario.shape, this.scenario.rows));
     await client.end();
-    const { shape, chunkRows, rowsPerSecond, briefStop, evict, seed } = this.scenario;
+    const { shape, chunkRows, rowsPerSecond, briefStop, evict, seed, afterwards } = this.scenario;
     const file = {
       name: 'm',
       source: 'public.s',
       target: 'public.t',
       key: shape.key,
       map: { ...shape.map, ...rowMap },
+      ...(afterwards ? { back: { ...shape.back, ...rowBack } } : {}),
       shadow: {
         fraction: evict ? 0.05 : 0.5,
         seed,
@@ -182,7 +199,7 @@ export class Seed {
   }
 
   #startWriters(): Promise<void>[] {
-    const { shape, rows, seed, swaps, inserts, briefStop, abortAfter } = this.scenario;
+    const { shape, rows, seed, swaps, inserts, briefStop, abortAfter, afterwards } = this.scenario;
     return Array.from({ length: 5 }, (_, id) =>
       new Writer(
         {
@@ -195,7 +212,7 @@ export class Seed {
           swaps,
           inserts,
           readCommitted: briefStop,
-          mayBeAborted: abortAfter !== null,
+          mayBeAborted: abortAfter !== null || afterwards !== null,
           onFault: (what) => this.#fault(what),
           look: (client, where) => this.#watch.compare(client, where),
         },
@@ -228,18 +245,18 @@ export class Seed {
     return worker;
   }
 
-  /** Workers one after the other, until one has brought the migration to its end. @returns whether it was aborted */
-  async #migrate(): Promise<boolean> {
+  /** Workers one after the other, until one has brought the migration to its end. */
+  async #migrate(): Promise<keyof typeof comparisons> {
     const file = join(this.#folder, 'm.json');
     for (let turn = 1; ; turn++) {
-      const late = this.#elapsed > attackSeconds;
+      const late = this.#elapsed > this.#attackSeconds;
       const worker = this.#start(['run', file], late ? [] : this.#attacks);
       const began = performance.now();
       await this.#attack(worker, turn, late);
       const stopped = worker.stopped && !worker.over;
       const { code, signal } = stopped ? await this.#replace(worker, file) : await this.#endOf(worker);
       const place = await this.#place();
-      if (this.scenario.failFast && this.#faults.length) return false;
+      if (this.scenario.failFast && this.#faults.length) return 'moved';
       if (code === 0 && place?.status === 'COMPLETED') break;
       if (place?.status === 'FAILED') this.#fault(`the migration failed: ${worker.lastWords}`);
       if (code === 3 || code === 7) throw new Error(`a worker gave up: ${worker.lastWords}`);
@@ -252,15 +269,32 @@ export class Seed {
     await client.end();
     if (rows[0]?.verification?.repairs)
       this.#fault(`verification had to repair ${rows[0].verification.repairs} rows`);
-    return false;
+    const { afterwards } = this.scenario;
+    if (!afterwards) return 'moved';
+    await goOn(afterwards, {
+      file,
+      start: (args, armed) => this.#start(args, this.#elapsed > this.#attackSeconds ? [] : armed),
+      left: () => this.#attacks,
+      arm: (attacks) => {
+        this.#attacks = attacks;
+      },
+      endOf: (worker) => this.#endOf(worker),
+      place: () => this.#place(),
+      say: (what) => this.#say(what),
+      restart: () => this.#disturbances.restart(),
+      ending: () => this.#disturbances.ending(),
+      failed: () => this.scenario.failFast && this.#faults.length > 0,
+    });
+    this.#watch.over();
+    return afterwards.ends === 'rolled back' ? 'back' : 'moved';
   }
 
   async #endOf(worker: Worker): Promise<Ending> {
-    const left = Math.max(1000, (patienceSeconds - this.#elapsed) * 1000);
+    const left = Math.max(1000, (this.#patience - this.#elapsed) * 1000);
     const ending = await Promise.race([worker.ended, sleep(left, null, { ref: false })]);
     if (ending) return ending;
     const place = await this.#place();
-    throw new Error(`not through after ${patienceSeconds} s: ${JSON.stringify(place)} ${worker.lastWords}`);
+    throw new Error(`not through after ${this.#patience} s: ${JSON.stringify(place)} ${worker.lastWords}`);
   }
 
   /** Signals at a random moment; returns when the worker has ended or stands still. */
@@ -275,7 +309,7 @@ export class Seed {
           : null;
     const at = performance.now() + ((turn === 1 ? killAfter : stopAfter) ?? 0);
     for (let sent = signal === null; !worker.over && !worker.stopped; await sleep(10)) {
-      if (this.#elapsed > patienceSeconds) return;
+      if (this.#elapsed > this.#patience) return;
       if (sent || performance.now() < at) continue;
       sent = true;
       worker.signal(signal as 'SIGKILL' | 'SIGSTOP');
@@ -293,7 +327,10 @@ export class Seed {
     const attacks = this.#attacks.map((each) =>
       each.action === 'stop' ? { ...each, action: 'kill' as const } : each,
     );
-    const successor = this.#start(['run', file, '--take-over'], this.#elapsed > attackSeconds ? [] : attacks);
+    const successor = this.#start(
+      ['run', file, '--take-over'],
+      this.#elapsed > this.#attackSeconds ? [] : attacks,
+    );
     for (let i = 0; i < stoppedMs / 20 && (await holders()) === before; i++) await sleep(20);
     const after = await holders();
     const taken = Boolean(before && after) && before !== after;
@@ -312,7 +349,7 @@ export class Seed {
     if (place?.phase === 'copy') this.#fault('a zombie goes on after it was taken over');
   }
 
-  async #abort(): Promise<boolean> {
+  async #abort(): Promise<keyof typeof comparisons> {
     const file = join(this.#folder, 'm.json');
     const run = this.#start(['run', file], []);
     await Promise.race([run.ended, sleep(400 + (this.scenario.abortAfter as number))]);
@@ -320,8 +357,8 @@ export class Seed {
       const place = await this.#place();
       if (!place) continue;
       if (place.status === 'ABORTED') break;
-      if (place.status === 'COMPLETED') return false; // it was quicker
-      const armed = this.#elapsed > attackSeconds ? [] : this.#attacks;
+      if (place.status === 'COMPLETED') return 'moved'; // it was quicker
+      const armed = this.#elapsed > this.#attackSeconds ? [] : this.#attacks;
       const worker = this.#start(['abort', 'm', '--grace', '0.1'], armed);
       await this.#attack(worker, 0, true);
       if (worker.stopped) {
@@ -331,7 +368,7 @@ export class Seed {
       await this.#endOf(worker);
     }
     await this.#endOf(run);
-    return true;
+    return 'aborted';
   }
 
   async #place(): Promise<Place | null> {

@@ -15,6 +15,9 @@ export interface Shape {
   readonly map: Readonly<Record<string, string>>;
   /** key columns of T from a row s of S, by hand */
   readonly keyOfF: string;
+  /** back map of the key columns, where it does not follow by itself, and the same by hand from a row t of T */
+  readonly back: Readonly<Record<string, string>>;
+  readonly keyOfBack: string;
   /** texts of the key of row number n; not every text is the first image of its key */
   readonly keyTexts: (n: number, rng: Rng) => string[];
   readonly unique: boolean;
@@ -38,6 +41,8 @@ export const shapes: readonly Shape[] = [
     keyFrom: 'g',
     map: { id: 'id::bigint' },
     keyOfF: 's.id::bigint',
+    back: {},
+    keyOfBack: 't.id::int',
     keyTexts: (n) => [String(n)],
     unique: true,
     identity: true,
@@ -51,6 +56,8 @@ export const shapes: readonly Shape[] = [
     keyFrom: 'g * 5000000001',
     map: {},
     keyOfF: 's.id',
+    back: {},
+    keyOfBack: 't.id',
     keyTexts: (n) => [String(BigInt(n) * 5000000001n)],
     unique: false,
     identity: false,
@@ -64,6 +71,8 @@ export const shapes: readonly Shape[] = [
     keyFrom: uuidSql,
     map: { id: 'id::text' },
     keyOfF: 's.id::text collate "C"',
+    back: { id: 'id::uuid' },
+    keyOfBack: 't.id::uuid',
     keyTexts: (n) => [uuid(n)],
     unique: true,
     identity: false,
@@ -77,6 +86,8 @@ export const shapes: readonly Shape[] = [
     keyFrom: `${lettersSql} || g`,
     map: {},
     keyOfF: 's.id',
+    back: {},
+    keyOfBack: 't.id',
     keyTexts: (n) => [`${letters[n % 7]}${n}`],
     unique: true,
     identity: false,
@@ -90,6 +101,8 @@ export const shapes: readonly Shape[] = [
     keyFrom: `1 + g / 7, ${lettersSql}`,
     map: { a: 'a::bigint' },
     keyOfF: 's.a::bigint, s.b',
+    back: {},
+    keyOfBack: 't.a::int, t.b',
     keyTexts: (n) => [String(1 + Math.floor(n / 7)), letters[n % 7] as string],
     unique: true,
     identity: false,
@@ -103,6 +116,8 @@ export const shapes: readonly Shape[] = [
     keyFrom: `(g || '.0')::numeric`,
     map: { id: 'id::text' },
     keyOfF: 's.id::text',
+    back: { id: 'id::numeric' },
+    keyOfBack: 't.id::numeric',
     keyTexts: (n, rng) => [`${n}${['.0', '.0', '.00'][Math.floor(rng() * 3)]}`],
     unique: false,
     identity: false,
@@ -116,6 +131,8 @@ export const shapes: readonly Shape[] = [
     keyFrom: `g % 5, ${uuidSql}, g`,
     map: { a: 'a::int', c: 'c::bigint' },
     keyOfF: 's.a::int, s.b, s.c::bigint',
+    back: {},
+    keyOfBack: 't.a::smallint, t.b, t.c::int',
     keyTexts: (n) => [String(n % 5), uuid(n), String(n)],
     unique: true,
     identity: true,
@@ -151,6 +168,8 @@ export function setupSql(shape: Shape, rows: number): string {
     create table initial as select ${keyText(shape)} as kt, s::text as row from s;
     create unique index on initial (kt);
     create table ledger (n bigint generated always as identity, kt text not null, gone boolean not null, t oid not null, row text);
+    create table s_shape (like s);
+    create table t_shape (like t);
     create table books as select 's'::regclass::oid as source;
     create table nothing ();
     analyze s; analyze initial;`;
@@ -165,6 +184,25 @@ export const rowMap = {
   at: "at at time zone 'UTC'",
   h: 'g',
 } as const;
+
+/** The back map of the rest, as far as it does not follow by itself. */
+export const rowBack = { v: 'v::int', mood: 'mood::mood', at: `at at time zone 'UTC'` } as const;
+
+/** What S must hold for the rows `from` of T (alias t), by hand: key, and the row's values. */
+export function backSql(shape: Shape, from: string, as: 'text' | 'values'): string {
+  const identity = shape.identity ? ', t.n' : '';
+  const row = `row(${shape.keyOfBack}, t.v::int, t.w, t.u::text, t.mood::mood, t.tags, t.doc, t.amount::numeric,
+        t.at at time zone 'UTC', t.blob, t.v::int % 7${identity})`;
+  return `select ${keyText(shape, 't')} as key, ${as === 'text' ? `${row}::text` : `to_jsonb(${row})`} as row from ${from}`;
+}
+
+/** What S holds (alias s), by value: what nobody has written since the swap has kept its image, 1.0 beside 1.00. */
+export function valuesSql(shape: Shape, from: string): string {
+  const identity = shape.identity ? ', s.n' : '';
+  const key = shape.key.map((name) => `s.${name}`).join(', ');
+  return `select ${keyText(shape)} as key,
+    to_jsonb(row(${key}, s.v, s.w, s.u, s.mood, s.tags, s.doc, s.amount, s.at, s.blob, s.g${identity})) as row from ${from}`;
+}
 
 /** What T must hold for the rows `from` (alias s), by hand: key, and the row's image as text. */
 export function expectedSql(shape: Shape, from: string): string {

@@ -1,0 +1,72 @@
+import type { Pool } from 'pg';
+import { failpoint } from '../../core/failpoint.ts';
+import type { TablePlan } from '../../core/plan.ts';
+import { isConnectionError, isRetryable } from '../../db/sqlstate.ts';
+import { transaction, withClient } from '../../db/tx.ts';
+import { captureFunctionsSql, dropCaptureFunctionsSql } from '../../sync/capture.ts';
+import { dropMigrationTablesSql, migrationTablesSql } from '../../sync/tables.ts';
+import { type Migration, recordEvent, updateStatus } from '../status.store.ts';
+import { compareBack } from './compare.queries.ts';
+
+/** Rows of T looked at in one statement, and so by one snapshot. */
+const run = 20_000;
+
+/**
+ * Before the write cutover, while nobody is held: the key log of the way back and what writes to it are made, and every
+ * row is looked at, whether the back map restores it. If it does not, there will be no way back, and the status says so.
+ * May be repeated.
+ */
+export async function prepareWayBack(
+  pool: Pool,
+  migration: Migration,
+  onStep: (step: string) => Promise<void>,
+): Promise<void> {
+  const { plan, physical } = migration;
+  if (!plan.wayBack || !physical) return;
+  const { wayBack } = plan;
+  await onStep('looking whether the back map restores every row');
+  const failing = await firstFailing(pool, plan, wayBack);
+  await failpoint('back.compared');
+  if (failing) {
+    await recordEvent(pool, migration.id, 'warning', { message: `there is no way back: ${failing}` });
+    await updateStatus(pool, migration.id, {
+      physical: { ...physical, wayBackPrepared: false, noWayBack: [failing] },
+    });
+    return;
+  }
+  await transaction(pool, async (client) => {
+    await client.query("set local lock_timeout = '3s'");
+    for (const sql of [
+      ...dropWayBackSql(wayBack),
+      ...migrationTablesSql(wayBack),
+      ...captureFunctionsSql(wayBack),
+    ])
+      await client.query(sql);
+  });
+  await failpoint('back.tables-made');
+  await updateStatus(pool, migration.id, {
+    physical: { ...physical, wayBackPrepared: true, noWayBack: [] },
+  });
+}
+
+/** Functions and tables of the way back; its triggers are dropped with the table that they are on, or before. */
+export const dropWayBackSql = (wayBack: TablePlan): string[] => [
+  ...dropCaptureFunctionsSql(wayBack),
+  ...dropMigrationTablesSql(wayBack),
+];
+
+async function firstFailing(pool: Pool, plan: TablePlan, wayBack: TablePlan): Promise<string | null> {
+  try {
+    for (let after: string[] | null = null; ; ) {
+      const { failing, next } = await withClient(pool, (client) =>
+        compareBack(client, plan, wayBack, after, run),
+      );
+      if (failing.length) return `the back map does not restore rows ${failing.join('; ')}`;
+      if (!next) return null;
+      after = next;
+    }
+  } catch (error) {
+    if (isConnectionError(error) || isRetryable(error)) throw error;
+    return `the back map fails: ${(error as Error).message}`;
+  }
+}
