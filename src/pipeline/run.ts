@@ -3,9 +3,11 @@ import type { Context } from '../context.ts';
 import { ForeshadowError } from '../core/errors.ts';
 import type { MigrationStatus } from '../core/states.ts';
 import { getMigration, type Migration, updateStatus } from '../migration/status.store.ts';
+import { Throttle } from '../migration/throttle/throttle.ts';
 import type { Rival, Selection } from '../shadow/coverage.ts';
 import { countLanes } from '../sync/lane.queries.ts';
 import { Lanes } from '../sync/lanes.ts';
+import { fullSpeed } from '../sync/pacing.ts';
 import { isLease, type Lease, Leases } from './leases.ts';
 import { Live } from './live.ts';
 
@@ -66,6 +68,7 @@ export class Run {
   readonly live: Live;
   migration: Migration;
   lanes: Lanes | null = null;
+  throttle: Throttle | null = null;
   copied: { at: number; rows: number }[] = [];
   /** since when the database has not answered, seconds since the epoch */
   lostSince: number | null = null;
@@ -183,11 +186,19 @@ export class Run {
       lanes: await countLanes(ctx.pool, migration.id),
       stamp: migration.physical.stamp,
       chunkRows: file.copy.chunkRows,
-      rowsPerSecond: file.copy.rowsPerSecond,
+      pace: fullSpeed,
       clock: ctx.clock,
       log: ctx.log,
       pool: ctx.pool,
       connect: () => ctx.connect('lane'),
+    });
+    const throttle = new Throttle({
+      migration,
+      lanes,
+      clock: ctx.clock,
+      log: ctx.log,
+      connect: () => ctx.connect('throttle'),
+      onChange: ({ reason }) => void (reason && this.emit({ type: 'wait', reason, at: this.at })),
     });
     try {
       await lanes.start(this.options.takeOver);
@@ -195,13 +206,21 @@ export class Run {
       await lanes.stop();
       throw error;
     }
+    throttle.start();
     this.lanes = lanes;
+    this.throttle = throttle;
     return lanes;
   }
 
-  async close(): Promise<void> {
+  async stopLanes(): Promise<void> {
+    await this.throttle?.stop();
+    this.throttle = null;
     await this.lanes?.stop();
     this.lanes = null;
+  }
+
+  async close(): Promise<void> {
+    await this.stopLanes();
     await this.#leases?.close();
     this.#leases = null;
     if (!this.options.live) this.live.dispose();

@@ -141,8 +141,11 @@ export async function watchLag(run: Run): Promise<void> {
   if (!run.lanes || !run.due('lag', 1)) return;
   await updateStatus(run.ctx.pool, run.migration.id, {
     lag: await lagNow(run.ctx, run.migration, run.lanes),
+    ...throttleColumn(run),
   });
 }
+
+const throttleColumn = ({ throttle }: Run) => (throttle ? { throttle_state: throttle.state } : {});
 
 /** Says what is not wrong yet: a key log that grows, snapshots that keep its dead rows. */
 export async function watchHealth(run: Run): Promise<void> {
@@ -185,15 +188,13 @@ export async function copyRest(run: Run): Promise<boolean> {
   // No estimate before one per cent: it would be noise.
   const eta = rate && copied > total / 100 ? Math.max(0, (total - copied) / rate) : null;
   if (done || run.due('progress', 1)) {
-    const waiting = migration.definition.copy.rowsPerSecond
-      ? `copy limited to ${migration.definition.copy.rowsPerSecond} rows/s by copy.rowsPerSecond`
-      : null;
     const lag = run.lanes ? await lagNow(ctx, migration, run.lanes) : null;
     await updateStatus(ctx.pool, migration.id, {
       rows_migrated: Math.round(copied),
       rate,
       eta_s: eta,
-      wait_reason: done ? null : waiting,
+      wait_reason: done ? null : (run.throttle?.reason ?? null),
+      ...throttleColumn(run),
       ...coverageColumn(run.live.coverage),
       ...(lag ? { lag } : {}),
     });
