@@ -126,7 +126,12 @@ export async function plan(ctx: Context, file: MigrationFile, options: RunOption
 async function turn(run: Run): Promise<void> {
   run.check();
   await step.watchHealth(run);
-  await advance(run);
+  try {
+    await advance(run);
+  } catch (error) {
+    // in the middle of a long step: whoever has paused it may let it go on
+    if (!(await step.pausedMeanwhile(run, error))) throw error;
+  }
   await run.ctx.clock.sleep(pulse, run.options.signal);
   await run.refresh();
 }
@@ -159,9 +164,11 @@ async function advance(run: Run): Promise<void> {
       if (file.cutover.writes === 'auto' || ordered('cutover-writes')) return step.cutOverWritesNow(run);
       return step.awaitOperator(run, 'writes');
 
-    default:
-      throw new ForeshadowError('CONFLICT', `migration ${migration.name} is ${migration.status}`);
+    case 'PAUSED':
+      if (!migration.error) return step.rest(run);
+      break;
   }
+  throw new ForeshadowError('CONFLICT', `migration ${migration.name} is ${migration.status}`);
 }
 
 /** Logs → features → model → shadow → confidence, each part when it is due. */
@@ -177,7 +184,7 @@ async function keepShadow(run: Run): Promise<void> {
 
 function reached(run: Run): boolean {
   const { status } = run.migration;
-  // a stretch ends where somebody has paused it; a run in the foreground says so
+  // a stretch ends where somebody has paused it; a run in the foreground waits for the end of the pause
   const stopped = status === 'PAUSED' || status === 'FAILED' || run.migration.orders.abort !== undefined;
   const paused = run.options.seconds !== undefined && stopped;
   return status === run.options.until || status === 'COMPLETED' || isOver(status) || paused || run.over;

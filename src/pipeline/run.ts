@@ -213,9 +213,8 @@ export class Run {
   }
 
   async stopLanes(): Promise<void> {
-    await this.throttle?.stop();
+    await Promise.all([this.throttle?.stop(), this.lanes?.stop()]);
     this.throttle = null;
-    await this.lanes?.stop();
     this.lanes = null;
   }
 

@@ -1,5 +1,6 @@
 import { miningState } from '../access/store.queries.ts';
 import { seconds } from '../config/migration-file.ts';
+import { ForeshadowError } from '../core/errors.ts';
 import { abort as takeBack } from '../migration/abort.ts';
 import { beginShadowing } from '../migration/begin.ts';
 import { cutOverReads } from '../migration/cutover/reads.ts';
@@ -8,6 +9,7 @@ import { finishTarget, settleTarget } from '../migration/finish-target.ts';
 import { recordWarnings } from '../migration/health.queries.ts';
 import { fulfilOrder } from '../migration/orders.ts';
 import { databaseNow, getMigration, moveStatus, updateStatus } from '../migration/status.store.ts';
+import { tend } from '../migration/tend.ts';
 import {
   beginVerification,
   comparisonSnapshots,
@@ -208,6 +210,23 @@ export async function copyRest(run: Run): Promise<boolean> {
       eta_s: null,
     });
   return done;
+}
+
+/** PAUSED by somebody: no lanes, no work, until it is resumed. The key log is kept small meanwhile. */
+export async function rest(run: Run): Promise<void> {
+  await run.stopLanes();
+  run.copied = [];
+  if (run.due('say the pause', 60))
+    run.emit({ type: 'wait', reason: run.migration.wait_reason as string, at: run.at });
+  if (run.due('tend', 5)) await tend(run.ctx.pool, run.migration);
+}
+
+/** A step gave up because the migration was paused under its hands, and this run may wait for the end of that. */
+export async function pausedMeanwhile(run: Run, error: unknown): Promise<boolean> {
+  if (!(error instanceof ForeshadowError) || error.code !== 'CONFLICT') return false;
+  if (run.options.seconds !== undefined) return false;
+  const { status, error: failed } = await run.refresh();
+  return status === 'PAUSED' && !failed;
 }
 
 /** T's unique indexes, S's indexes, fresh statistics. */
