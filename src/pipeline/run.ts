@@ -8,6 +8,7 @@ import type { Rival, Selection } from '../shadow/coverage.ts';
 import { countLanes } from '../sync/lane.queries.ts';
 import { Lanes } from '../sync/lanes.ts';
 import { fullSpeed } from '../sync/pacing.ts';
+import type { Point } from './estimate.ts';
 import { isLease, type Lease, Leases } from './leases.ts';
 import { Live } from './live.ts';
 
@@ -69,7 +70,10 @@ export class Run {
   migration: Migration;
   lanes: Lanes | null = null;
   throttle: Throttle | null = null;
-  copied: { at: number; rows: number }[] = [];
+  /** the copy so far, denser at its end */
+  copied: Point[] = [];
+  /** where verification stood when this stretch took it up */
+  verifying: { readonly at: number; readonly compared: number } | null = null;
   /** since when the database has not answered, seconds since the epoch */
   lostSince: number | null = null;
   readonly #until: number;

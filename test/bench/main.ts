@@ -45,7 +45,7 @@ const usual: Readonly<Record<string, number>> = {
   http: 200_000,
   order: 1_000_000,
   score: 10_000_000,
-  throttle: 500_000,
+  throttle: 1_000_000,
 };
 
 const args = process.argv.slice(2);

@@ -149,7 +149,7 @@ async function migrated(stage: Stage, alone: LoadWindow, given: object): Promise
   for (let over = false; !over; ) {
     const migration = await findMigration(pool, file.name);
     const phase = phaseOf(migration);
-    over = await Promise.race([end, sleep(500).then(() => false)]);
+    over = await Promise.race([end, sleep(250).then(() => false)]);
     phases.set(phase, [...(phases.get(phase) ?? []), await load.cut()]);
     if (phase === 'copy' && migration) {
       const share = Number(migration.rows_migrated) / Number(migration.rows_total);
@@ -160,7 +160,7 @@ async function migrated(stage: Stage, alone: LoadWindow, given: object): Promise
         eta: migration.eta_s as number | null,
         total: migration.eta_total_s as number | null,
       });
-      if (share > (errors.length + 1) / 5) errors.push(Math.abs(share - (await trueShare(pool, migration))));
+      if (share > (errors.length + 1) / 5) errors.push(await progressError(pool, migration));
       const { source } = (migration.throttle_state ?? {}) as { source?: string | null };
       const held = source ?? 'full speed';
       reasons.set(held, (reasons.get(held) ?? 0) + 1);
@@ -198,14 +198,16 @@ function etaError(seen: readonly Seen[], end: number, of: (seen: Seen) => number
   };
 }
 
-/** Rows of the source that the copy has passed, counted by their keys. */
-async function trueShare(pool: Pool, { plan }: Migration): Promise<number> {
-  const { rows } = await pool.query<{ share: number }>(
-    `select (count(*) filter (where r.done or s.id <= r.cur_k1))::float8 / count(*) as share
+/** The share that the status tells, against the rows that the copy has passed, counted by their keys in the same snapshot. */
+async function progressError(pool: Pool, { id, plan }: Migration): Promise<number> {
+  const { rows } = await pool.query<{ error: number }>(
+    `select abs((select rows_migrated::float8 / rows_total from foreshadow.migration_status where id = $1)
+                - (count(*) filter (where r.done or s.id <= r.cur_k1))::float8 / count(*)) as error
        from ${plan.names.source} s join ${plan.names.range} r
          on (r.lo_k1 is null or s.id > r.lo_k1) and (r.hi_k1 is null or s.id <= r.hi_k1)`,
+    [id],
   );
-  return rows[0]?.share ?? Number.NaN;
+  return rows[0]?.error ?? Number.NaN;
 }
 
 const phaseOf = (migration: Migration | null) =>

@@ -4,7 +4,7 @@ import type { Knobs } from '../../config/throttle-settings.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { Lanes } from '../../sync/lanes.ts';
 import { type Migration, recordEvent, recordOnce } from '../status.store.ts';
-import { type Drive, floor, nextDrive, unbridled } from './drive.ts';
+import { beginning, type Drive, floor, nextDrive, unbridled } from './drive.ts';
 import { Latency } from './latency.ts';
 import { paceOf, type Settings, settingsOf } from './limits.ts';
 import { look, readable, readWishes, type ServerSettings, serverSettings } from './measure.queries.ts';
@@ -81,6 +81,8 @@ export class Throttle {
     const knobs = migration.throttle as Knobs;
     this.#knobs = JSON.stringify(knobs);
     this.#settings = settingsOf(migration.definition, knobs);
+    const bound = Object.values(this.#settings.limits).some((limit) => limit !== null);
+    if (bound) this.#drive = beginning;
     lanes.keep(paceOf(this.#drive, this.#settings));
   }
 
@@ -149,7 +151,7 @@ export class Throttle {
     const done = lanes.totals.copied + lanes.totals.moved;
     const copying = done > this.#copied;
     this.#copied = done;
-    if (!copying && this.#drive.share === 1) {
+    if (!copying && (this.#drive.share === 1 || this.#drive === beginning)) {
       // nothing to hold back: only what the operator wants, and now and then how things are without us
       this.#obey(await readWishes(client, migration.id));
       const due = this.#latency.baseline === null || clock.now() - this.#probedAt >= idleProbeEvery;
