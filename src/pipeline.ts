@@ -170,7 +170,12 @@ export async function plan(ctx: Context, file: MigrationFile, options: RunOption
 async function turn(run: Run): Promise<void> {
   run.check();
   await step.watchHealth(run);
-  await advance(run);
+  try {
+    await advance(run);
+  } catch (error) {
+    // in the middle of a long step: whoever has paused it may let it go on
+    if (!(await step.pausedMeanwhile(run, error))) throw error;
+  }
   await run.ctx.clock.sleep(pulse, run.options.signal);
   await run.refresh();
 }
@@ -210,9 +215,11 @@ async function advance(run: Run): Promise<void> {
         return void (await wayBack.finalizeNow(run, migration.orders.finalize?.drop_old === true));
       return step.settle(run, false);
 
-    default:
-      throw new ForeshadowError('CONFLICT', `migration ${migration.name} is ${migration.status}`);
+    case 'PAUSED':
+      if (!migration.error) return step.rest(run);
+      break;
   }
+  throw new ForeshadowError('CONFLICT', `migration ${migration.name} is ${migration.status}`);
 }
 
 /** Logs → features → model → shadow → confidence, each part when it is due. */
@@ -228,7 +235,7 @@ async function keepShadow(run: Run): Promise<void> {
 
 function reached(run: Run): boolean {
   const { status } = run.migration;
-  // a stretch ends where somebody has paused it; a run in the foreground says so
+  // a stretch ends where somebody has paused it; a run in the foreground waits for the end of the pause
   const stopped = status === 'PAUSED' || status === 'FAILED' || run.migration.orders.abort !== undefined;
   const paused = run.options.seconds !== undefined && stopped;
   return status === run.options.until || isOver(status) || paused || run.over || completed(run);

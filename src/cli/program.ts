@@ -19,6 +19,7 @@ import { scoreCommand } from './score.ts';
 import { serveCommand } from './serve.ts';
 import { startCommand } from './start.ts';
 import { statusCommand } from './status.ts';
+import { throttleCommand } from './throttle.ts';
 import { trainCommand } from './train.ts';
 import { uninstallCommand } from './uninstall.ts';
 import { verifyCommand } from './verify.ts';
@@ -49,6 +50,7 @@ export function createProgram(): Command {
     explainCommand,
     pauseCommand,
     resumeCommand,
+    throttleCommand,
     cutoverCommand,
     verifyCommand,
     abortCommand,

@@ -41,6 +41,8 @@ const percent = (share: number | null | undefined) =>
 const number = (value: number | null | undefined, digits = 3) =>
   value === null || value === undefined ? '–' : value.toFixed(digits);
 
+const duration = (seconds: number | null) => (seconds === null ? '–' : `${Math.round(seconds)} s`);
+
 /** What an operator asks, in the order in which it is asked. */
 export function statusText(s: StatusDocument): string {
   const lines: string[][] = [
@@ -85,6 +87,13 @@ export function statusText(s: StatusDocument): string {
     for (const problem of problems) lines.push(['', `without announced events: ${problem}`]);
   }
   lines.push(['rows', `${s.rows.migrated} of ${s.rows.total} passed by the copy`]);
+  if (s.throttle?.reason) lines.push(['throttle', s.throttle.reason]);
+  if (s.throttle?.unread.length) lines.push(['', `without: ${s.throttle.unread.join(', ')}`]);
+  if (s.eta_s !== null || s.eta_total_s !== null)
+    lines.push([
+      'time left',
+      `copy ${duration(s.eta_s)}, until writes may be cut over ${duration(s.eta_total_s)}`,
+    ]);
   if (s.lag)
     lines.push([
       'lag',

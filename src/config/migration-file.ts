@@ -3,6 +3,7 @@ import Type, { type Static } from 'typebox';
 import Value from 'typebox/value';
 import { holidayProblem } from '../calendar/index.ts';
 import { ForeshadowError } from '../core/errors.ts';
+import { throttleLimits } from './throttle-settings.ts';
 
 const closed = { additionalProperties: false } as const;
 const share = (value: number, description: string) =>
@@ -143,8 +144,9 @@ export const MigrationFile = Type.Object(
           minimum: 1,
           maximum: 50000,
           default: 5000,
-          description: 'Rows a chunk copies, at most: fewer where that many take longer than 50 ms.',
+          description: 'Rows a chunk copies, at most: fewer where that many take longer than chunkTime.',
         }),
+        chunkTime: duration('50ms', 'How long a chunk should take: its rows are fitted to it.'),
         rowsPerSecond: Type.Optional(
           Type.Integer({ minimum: 1, description: 'Upper limit of the copy; none when absent.' }),
         ),
@@ -155,6 +157,24 @@ export const MigrationFile = Type.Object(
         }),
       },
       { ...closed, default: {} },
+    ),
+    throttle: Type.Object(
+      {
+        ...throttleLimits,
+        probe: Type.Optional(
+          Type.String({
+            minLength: 1,
+            description:
+              "A cheap statement like the application's own, timed twice a second; a lookup of the source by key when absent.",
+          }),
+        ),
+      },
+      {
+        ...closed,
+        default: {},
+        description:
+          'What the copy gives way to. Each limit may be turned while it runs; "none" lets go of it.',
+      },
     ),
     cutover: Type.Object(
       {

@@ -2,12 +2,11 @@ import type { Client, Pool } from 'pg';
 import PgBoss from 'pg-boss';
 import type { Logger } from 'pino';
 import { codeOf, sqlstate } from '../db/sqlstate.ts';
+import { jobsChannel as channel } from '../migration/orders.ts';
 import { boundSeconds, type JobKind, jobKinds, standingKinds } from './kinds.ts';
 
 /** The queue's own schema. Nothing in it is the truth: emptied, it is rebuilt from the status tables. */
 export const queueSchema = 'foreshadow_jobs';
-/** Told when a job was sent. */
-const channel = 'foreshadow_jobs';
 
 /** Beyond its bound a job counts as lost and may be tried again; its lease keeps two from working at once. */
 const expireInSeconds = 2 * boundSeconds;
@@ -181,11 +180,11 @@ export class JobQueue {
   }
 
   /** Calls `wake` when a job was sent by any process. Without the connection, only polling finds it. */
-  async listen(connect: (role: string) => Promise<Client>, wake: () => void): Promise<void> {
+  async listen(connect: (role: string) => Promise<Client>, wake: (what: string) => void): Promise<void> {
     if (this.#listener) return;
     const client = await connect('jobs');
     this.#listener = client;
-    client.on('notification', wake);
+    client.on('notification', ({ payload }) => wake(payload ?? ''));
     client.once('end', () => {
       if (this.#listener === client) this.#listener = null;
     });

@@ -1,5 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import type { Context } from '../context.ts';
+import { changed } from '../migration/orders.ts';
+import { tendAll } from '../migration/tend.ts';
 import { Leases } from '../pipeline/leases.ts';
 import { type Bench, handle, publicReason } from './handlers.ts';
 import { atOnce, type JobKind, jobKinds } from './kinds.ts';
@@ -33,6 +35,8 @@ export class JobWorker {
   readonly #running = new Map<Fetched, { readonly since: number; readonly done: Promise<void> }>();
   #loop: Promise<unknown> = Promise.resolve();
   #wake: () => void = () => {};
+  /** looks at once what the states ask for */
+  #call: () => void = () => {};
   #done = 0;
   #failed = 0;
 
@@ -64,6 +68,7 @@ export class JobWorker {
   async stop(graceMs: number): Promise<void> {
     this.#stop.abort();
     this.#wake();
+    this.#call();
     const all = Promise.all([...this.#running.values()].map(({ done }) => done)).then(() => this.#loop);
     const grace = new AbortController();
     await Promise.race([all, this.#ctx.clock.sleep(graceMs, grace.signal).catch(() => undefined)]);
@@ -78,7 +83,10 @@ export class JobWorker {
         this.#wake = resolve;
       });
       try {
-        await this.#queue.listen(this.#ctx.connect, () => this.#wake());
+        await this.#queue.listen(this.#ctx.connect, (what) => {
+          if (what === changed) this.#call();
+          this.#wake();
+        });
         for (const kind of jobKinds) await this.#fetch(kind);
       } catch (error) {
         this.#ctx.log.warn({ err: error }, 'jobs cannot be fetched; trying again');
@@ -130,8 +138,14 @@ export class JobWorker {
       } catch (error) {
         this.#ctx.log.warn({ err: error }, 'the queue could not be reconciled; trying again');
       }
+      await tendAll(this.#ctx.pool).catch((error) =>
+        this.#ctx.log.warn({ err: error }, 'key logs of resting migrations could not be kept small'),
+      );
       this.lives.sweep();
-      await this.#pause(reconcileEvery);
+      const called = new Promise<void>((resolve) => {
+        this.#call = resolve;
+      });
+      await Promise.race([called, this.#pause(reconcileEvery)]);
     }
   }
 

@@ -8,6 +8,10 @@ import { requireWayBack } from './way-back/state.ts';
 
 export type { Order } from './status.store.ts';
 
+/** Told when a job was sent; with {@link changed} when the state asks for other jobs than before. */
+export const jobsChannel = 'foreshadow_jobs';
+export const changed = 'changed';
+
 /**
  * Writes down what an operator asks for; whoever works on the migration does it. May be repeated.
  * @throws ForeshadowError MIGRATION_UNKNOWN; GATE_SHUT or CONFLICT when the state does not allow it
@@ -99,5 +103,8 @@ export async function pauseMigration(pool: Pool, name: string, by: string): Prom
  */
 export async function resumeMigration(pool: Pool, name: string): Promise<Migration> {
   const migration = await getMigration(pool, name);
-  return resume(pool, migration, migration.definition);
+  const resumed = await resume(pool, migration, migration.definition);
+  // a service goes on at once, not when it looks next
+  if (resumed.managed) await pool.query('select pg_notify($1, $2)', [jobsChannel, changed]);
+  return resumed;
 }

@@ -234,8 +234,13 @@ export async function recordEvent(
 }
 
 /** An event that is not repeated while it stays the latest of its kind. */
-export async function recordOnce(db: Pool, id: number, kind: string, message: string): Promise<void> {
-  await db.query(
+export async function recordOnce(
+  db: Pool | ClientBase,
+  id: number,
+  kind: string,
+  message: string,
+): Promise<void> {
+  await (db as Pool).query(
     `insert into foreshadow.migration_event (migration_id, kind, detail)
      select $1, $2, jsonb_build_object('message', $3::text)
       where $3 is distinct from (select e.detail ->> 'message' from foreshadow.migration_event e

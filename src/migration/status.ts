@@ -1,9 +1,11 @@
 import type { Pool } from 'pg';
 import type { ConfidenceReport } from '../confidence/report.ts';
+import type { Knobs } from '../config/throttle-settings.ts';
 import type { CoverageReport } from '../shadow/coverage.ts';
 import type { Gate } from './gate.ts';
 import { type HealthLimits, healthLimits, type Warning, waiting, warningsOf } from './health.queries.ts';
 import { getMigration, type LockRecord, lockHistory, type Migration } from './status.store.ts';
+import type { ThrottleState } from './throttle/throttle.ts';
 import type { Verification } from './verify.ts';
 import { wayBackOf } from './way-back/state.ts';
 
@@ -47,7 +49,12 @@ export interface StatusDocument {
   readonly gate: Gate;
   readonly rows: { readonly total: number; readonly migrated: number };
   readonly rate: number | null;
+  /** seconds until all is copied */
   readonly eta_s: number | null;
+  /** seconds until writes may be cut over: copy, indexes and verification */
+  readonly eta_total_s: number | null;
+  /** what holds the copy back; null before lanes have run */
+  readonly throttle: (ThrottleState & { readonly knobs: Knobs }) | null;
   readonly lag: { readonly ms_p50: number; readonly ms_p99: number; readonly backlog: number } | null;
   readonly wait_reason: string | null;
   /** what slows readers down or fills the disk if nobody looks; asked at this moment */
@@ -99,6 +106,10 @@ export async function describeMigration(
     rows: { total: Number(m.rows_total), migrated: Number(m.rows_migrated) },
     rate,
     eta_s: m.eta_s as number | null,
+    eta_total_s: m.eta_total_s as number | null,
+    throttle: m.throttle_state
+      ? { ...(m.throttle_state as ThrottleState), knobs: m.throttle as Knobs }
+      : null,
     lag: m.lag as StatusDocument['lag'],
     wait_reason: m.wait_reason as string | null,
     warnings: await warningsOf(pool, m, limits),

@@ -4,9 +4,12 @@ import { ForeshadowError } from '../core/errors.ts';
 import type { MigrationStatus } from '../core/states.ts';
 import type { LeaseHolder } from '../migration/lease.queries.ts';
 import { getMigration, type Migration, updateStatus } from '../migration/status.store.ts';
+import { Throttle } from '../migration/throttle/throttle.ts';
 import type { Rival, Selection } from '../shadow/coverage.ts';
 import { countLanes } from '../sync/lane.queries.ts';
 import { Lanes } from '../sync/lanes.ts';
+import { fullSpeed } from '../sync/pacing.ts';
+import type { Point } from './estimate.ts';
 import { isLease, type Lease, Leases } from './leases.ts';
 import { Live } from './live.ts';
 
@@ -71,7 +74,11 @@ export class Run {
   lanes: Lanes | null = null;
   /** the key log that they empty */
   #lanesOf: string | null = null;
-  copied: { at: number; rows: number }[] = [];
+  throttle: Throttle | null = null;
+  /** the copy so far, denser at its end */
+  copied: Point[] = [];
+  /** where verification stood when this stretch took it up */
+  verifying: { readonly at: number; readonly compared: number } | null = null;
   /** since when the database has not answered, seconds since the epoch */
   lostSince: number | null = null;
   readonly #until: number;
@@ -187,7 +194,7 @@ export class Run {
     // after the write cutover: those of the way back
     const back = migration.status === 'COMPLETED' ? migration.physical.wayBack : undefined;
     const { plan, stamp } = back ?? { plan: migration.plan, stamp: migration.physical.stamp };
-    if (this.lanes && this.#lanesOf !== plan.names.keyLog) await this.#stopLanes();
+    if (this.lanes && this.#lanesOf !== plan.names.keyLog) await this.stopLanes();
     if (this.lanes) return this.lanes;
     const lanes = new Lanes({
       plan,
@@ -195,11 +202,19 @@ export class Run {
       lanes: await countLanes(ctx.pool, plan),
       stamp,
       chunkRows: file.copy.chunkRows,
-      rowsPerSecond: file.copy.rowsPerSecond,
+      pace: fullSpeed,
       clock: ctx.clock,
       log: ctx.log,
       pool: ctx.pool,
       connect: () => ctx.connect('lane'),
+    });
+    const throttle = new Throttle({
+      migration,
+      lanes,
+      clock: ctx.clock,
+      log: ctx.log,
+      connect: () => ctx.connect('throttle'),
+      onChange: ({ reason }) => void (reason && this.emit({ type: 'wait', reason, at: this.at })),
     });
     try {
       await lanes.start(takeOver);
@@ -207,18 +222,21 @@ export class Run {
       await lanes.stop();
       throw error;
     }
+    throttle.start();
     this.lanes = lanes;
     this.#lanesOf = plan.names.keyLog;
+    this.throttle = throttle;
     return lanes;
   }
 
-  async #stopLanes(): Promise<void> {
-    await this.lanes?.stop();
+  async stopLanes(): Promise<void> {
+    await Promise.all([this.throttle?.stop(), this.lanes?.stop()]);
+    this.throttle = null;
     this.lanes = null;
   }
 
   async close(): Promise<void> {
-    await this.#stopLanes();
+    await this.stopLanes();
     await this.#leases?.close();
     this.#leases = null;
     if (!this.options.live) this.live.dispose();

@@ -1,5 +1,6 @@
 import { miningState } from '../access/store.queries.ts';
 import { seconds } from '../config/migration-file.ts';
+import { ForeshadowError } from '../core/errors.ts';
 import { abort as takeBack } from '../migration/abort.ts';
 import { beginShadowing } from '../migration/begin.ts';
 import { cutOverReads } from '../migration/cutover/reads.ts';
@@ -7,7 +8,14 @@ import { cutOverWrites } from '../migration/cutover/writes.ts';
 import { finishTarget, settleTarget } from '../migration/finish-target.ts';
 import { recordWarnings } from '../migration/health.queries.ts';
 import { fulfilOrder } from '../migration/orders.ts';
-import { databaseNow, getMigration, moveStatus, updateStatus } from '../migration/status.store.ts';
+import {
+  databaseNow,
+  getMigration,
+  type Migration,
+  moveStatus,
+  updateStatus,
+} from '../migration/status.store.ts';
+import { tend } from '../migration/tend.ts';
 import {
   beginVerification,
   comparisonSnapshots,
@@ -20,6 +28,7 @@ import { Coverage, type Rival, type Selection } from '../shadow/coverage.ts';
 import { forgetChanges, storedMembers } from '../shadow/wanted.queries.ts';
 import { copyProgress } from '../sync/lane.queries.ts';
 import { choiceIsDue, chooseShadow, fillRandom, heatRanges, lookNow, type Sampling } from './choice.ts';
+import { estimateAfterwards, estimateCopy } from './estimate.ts';
 import { learn, trainingIsDue } from './learning.ts';
 import { coverageColumn, evaluationIsDue, lagNow, measure } from './measurement.ts';
 import type { Run, Task } from './run.ts';
@@ -141,8 +150,11 @@ export async function watchLag(run: Run): Promise<void> {
   if (!run.lanes || !run.due('lag', 1)) return;
   await updateStatus(run.ctx.pool, run.migration.id, {
     lag: await lagNow(run.ctx, run.migration, run.lanes),
+    ...throttleColumn(run),
   });
 }
+
+const throttleColumn = ({ throttle }: Run) => (throttle ? { throttle_state: throttle.state } : {});
 
 /** Says what is not wrong yet: a key log that grows, snapshots that keep its dead rows. */
 export async function watchHealth(run: Run): Promise<void> {
@@ -178,22 +190,23 @@ export async function copyRest(run: Run): Promise<boolean> {
   const { ctx, migration } = run;
   const { done, copied } = await copyProgress(ctx.pool, migration.plan);
   const total = Math.max(copied, Number(migration.rows_total));
-  run.copied.push({ at: run.at, rows: copied });
-  const recent = run.copied.filter((point) => point.at > run.at - 10);
-  const first = recent[0] as { at: number; rows: number };
-  const rate = run.at - first.at > 0.5 ? (copied - first.rows) / (run.at - first.at) : null;
-  // No estimate before one per cent: it would be noise.
-  const eta = rate && copied > total / 100 ? Math.max(0, (total - copied) / rate) : null;
-  if (done || run.due('progress', 1)) {
-    const waiting = migration.definition.copy.rowsPerSecond
-      ? `copy limited to ${migration.definition.copy.rowsPerSecond} rows/s by copy.rowsPerSecond`
-      : null;
+  const { copied: points, throttle } = run;
+  const [first, last] = [points[0], points.at(-1)];
+  const spacing = (run.at - (first?.at ?? run.at)) / 500;
+  if (!last || done || run.at - last.at >= Math.max(0.2, spacing))
+    points.push({ at: run.at, rows: copied, share: run.lanes?.pace.share ?? 1 });
+  const held = throttle?.drive.held ?? false;
+  const { rate, eta, fullSpeed } = estimateCopy(points, total, held, run.lanes?.pace.rowsPerSecond ?? null);
+  const after = fullSpeed === null ? null : estimateAfterwards(total, fullSpeed, indexesToBuild(migration));
+  if (done || run.due('progress', 0.5)) {
     const lag = run.lanes ? await lagNow(ctx, migration, run.lanes) : null;
     await updateStatus(ctx.pool, migration.id, {
       rows_migrated: Math.round(copied),
       rate,
       eta_s: eta,
-      wait_reason: done ? null : waiting,
+      eta_total_s: eta === null || after === null ? null : eta + after,
+      wait_reason: done ? null : (run.throttle?.reason ?? null),
+      ...throttleColumn(run),
       ...coverageColumn(run.live.coverage),
       ...(lag ? { lag } : {}),
     });
@@ -205,8 +218,29 @@ export async function copyRest(run: Run): Promise<boolean> {
       copied_at: databaseNow,
       rate: null,
       eta_s: null,
+      eta_total_s: after,
     });
   return done;
+}
+
+const indexesToBuild = ({ physical }: Migration) =>
+  (physical?.deferred.length ?? 0) + (physical?.carried.length ?? 0);
+
+/** PAUSED by somebody: no lanes, no work, until it is resumed. The key log is kept small meanwhile. */
+export async function rest(run: Run): Promise<void> {
+  await run.stopLanes();
+  run.copied = [];
+  if (run.due('say the pause', 60))
+    run.emit({ type: 'wait', reason: run.migration.wait_reason as string, at: run.at });
+  if (run.due('tend', 5)) await tend(run.ctx.pool, run.migration);
+}
+
+/** A step gave up because the migration was paused under its hands, and this run may wait for the end of that. */
+export async function pausedMeanwhile(run: Run, error: unknown): Promise<boolean> {
+  if (!(error instanceof ForeshadowError) || error.code !== 'CONFLICT') return false;
+  if (run.options.seconds !== undefined) return false;
+  const { status, error: failed } = await run.refresh();
+  return status === 'PAUSED' && !failed;
 }
 
 /** T's unique indexes, S's indexes, fresh statistics. */
@@ -236,7 +270,10 @@ export async function verifyAll(run: Run): Promise<void> {
       check: () => run.checkTime(),
       ...(run.options.signal ? { signal: run.options.signal } : {}),
     });
-    await updateStatus(ctx.pool, migration.id, { verification_progress: progress });
+    await updateStatus(ctx.pool, migration.id, {
+      verification_progress: progress,
+      eta_total_s: verificationLeft(run, progress),
+    });
   }
   const verification = verificationOf(progress);
   const green = verification.missing + verification.extra + verification.different === 0;
@@ -244,11 +281,25 @@ export async function verifyAll(run: Run): Promise<void> {
   await updateStatus(ctx.pool, migration.id, {
     verification,
     verification_progress: null,
+    eta_total_s: null,
     ...(green ? {} : { phase: 'verify' }),
   });
   if (!green) await fulfilOrder(ctx.pool, migration.id, 'cutover-writes');
   requireEqual(migration.plan, verification);
   if (migration.phase === 'verify') await updateStatus(ctx.pool, migration.id, { phase: 'ready' });
+}
+
+/** T's own keys are looked at after all rows of S, in about this share of the time. */
+const ownKeys = 0.25;
+
+/** Seconds that the comparison has left, by what it did in this stretch; null before it has done anything. */
+function verificationLeft(run: Run, { compared, after }: VerificationProgress): number | null {
+  run.verifying ??= { at: run.at, compared };
+  const seconds = run.at - run.verifying.at;
+  const rate = (compared - run.verifying.compared) / seconds;
+  if (!(rate > 0) || after !== null) return null;
+  const total = Math.max(compared, Number(run.migration.rows_total));
+  return (total - compared + ownKeys * total) / rate;
 }
 
 /** IN_PROGRESS → COMPLETED. */

@@ -8,15 +8,13 @@ import { copyChunk, type KeyRange, laneBounds } from './chunk.queries.ts';
 import type { KeyBounds } from './fragments.ts';
 import { type Fence, fence, type LaneStamp, laneHolder, prepareFence, takeLane } from './lane.queries.ts';
 import { admitWanted, evictLeaving } from './membership.queries.ts';
+import { firstChunkRows, mostChunkRows, nextChunkRows, type Pace, restAfter } from './pacing.ts';
 import { type Refreshed, refreshAll, refreshMembers } from './refresh.queries.ts';
 import { refreshUnique } from './unique.queries.ts';
 
 /** Rows a lane statement handles at once: tens of milliseconds, so that a cutover never waits long for a lane. */
 const refreshRows = 1000;
 const admitRows = 500;
-/** Whoever changes the mode of the lanes waits for their transactions, so a chunk that takes longer (ms) is cut down. */
-const longestChunk = 50;
-const fewestChunkRows = 100;
 /** While rows keep coming a lane looks again after 5 ms; idle, it doubles up to 50 ms. Polling, since NOTIFY costs writers. */
 const shortestWait = 5;
 const longestWait = 50;
@@ -32,6 +30,8 @@ export interface LaneWork {
   readonly refreshed: Refreshed;
   readonly copied: number;
   readonly moved: number;
+  /** the pace that it kept to */
+  readonly pace: Pace;
 }
 
 export interface LaneOptions {
@@ -43,8 +43,10 @@ export interface LaneOptions {
   readonly chunkRows: number;
   readonly clock: Clock;
   readonly connect: () => Promise<Client>;
-  /** how long to wait before the next chunk of `rows`, in ms; the throttle */
-  readonly pace: (rows: number) => number;
+  /** the throttle: asked at the beginning of each transaction, so a change acts within one */
+  readonly pace: () => Pace;
+  /** lanes that share the limit of rows a second */
+  readonly lanes: number;
   readonly onWork: (work: LaneWork) => void;
   readonly onRetry: (error: unknown, lane: number) => void;
 }
@@ -63,12 +65,15 @@ export class Lane {
   #pids: number[] = [];
   /** null: the table is so small that this lane has no keys of its own */
   #bounds: KeyBounds | null = null;
-  #nextChunkAt = 0;
+  /** what it copied last, or admitted: the pause after it is told by the pace of the moment */
+  #last = { at: 0, rows: 0, ms: 0 };
   #chunkRows: number;
+  #admitRows: number;
 
   constructor(options: LaneOptions) {
     this.#options = options;
-    this.#chunkRows = options.chunkRows;
+    this.#chunkRows = Math.min(firstChunkRows, options.chunkRows);
+    this.#admitRows = Math.min(firstChunkRows, admitRows);
   }
 
   /** Takes the lane over: from now on every transaction of an earlier holder finds no row. */
@@ -105,8 +110,10 @@ export class Lane {
         failures = 0;
         const busy = work.refreshed.taken > 0 || work.copied > 0 || work.moved > 0;
         wait = busy ? shortestWait : Math.min(longestWait, wait * 2);
-        const more = work.refreshed.taken >= refreshRows || work.copied > 0 || work.moved >= admitRows;
-        if (more) continue; // a backlog, or chunks to copy: no pause
+        const rest = this.#restMs(work.pace);
+        const copying = work.copied > 0 || work.moved > 0;
+        if (work.refreshed.taken >= refreshRows || (copying && rest === 0)) continue; // more to do: no pause
+        if (rest > 0) wait = Math.min(wait, Math.max(1, rest));
       } catch (error) {
         if (isConnectionError(error) || !(await this.#rollback())) await this.#drop();
         if (error instanceof TakenOver) return 'taken over';
@@ -123,6 +130,7 @@ export class Lane {
   /** One lane transaction. */
   async tick(): Promise<LaneWork | 'stopped' | 'taken over'> {
     const { plan, lane } = this.#options;
+    const pace = this.#options.pace();
     const client = this.#session;
     if (this.#prepared !== client) await this.#prepare(client);
     const held = await fence(client, plan, this.#epoch);
@@ -148,45 +156,61 @@ export class Lane {
         moved += (await evictLeaving(client, plan, bounds, admitRows)).evicted;
         await failpoint('lane.evicted');
       }
-      if (held.wanted) {
-        const admitted = await admitWanted(client, plan, bounds, admitRows);
-        moved += admitted.admitted + admitted.gone;
+      if (held.wanted && this.#restMs(pace) === 0) {
+        moved += await this.#admit(client, bounds, pace);
         await failpoint('lane.admitted');
       }
     } else if (held.mode === 'IN_PROGRESS') {
       if (held.logged) refreshed = await refreshAll(client, plan, bounds, refreshRows);
       await failpoint('lane.refreshed');
-      if (held.next) copied = await this.#chunk(client, held.next);
+      if (held.next && this.#restMs(pace) === 0) copied = await this.#chunk(client, held.next, pace);
     }
     await failpoint('lane.before-commit');
     await client.query('commit');
     await failpoint('lane.committed');
-    const work: LaneWork = { lane, mode: held.mode, refreshed, copied, moved };
+    const work: LaneWork = { lane, mode: held.mode, refreshed, copied, moved, pace };
     this.#options.onWork(work);
     return work;
   }
 
-  async #chunk(client: Client, range: KeyRange): Promise<number> {
-    const { plan, clock, pace } = this.#options;
-    if (clock.now() < this.#nextChunkAt) return 0;
-    const chunkRows = this.#chunkRows;
+  async #chunk(client: Client, range: KeyRange, pace: Pace): Promise<number> {
+    const { plan, lanes, clock } = this.#options;
+    const most = this.#options.chunkRows;
+    const chunkRows = Math.min(this.#chunkRows, mostChunkRows(pace, lanes, most));
     const began = clock.now();
     const { passed } = await copyChunk(client, plan, range, chunkRows);
-    this.#fit((clock.now() - began) * 1000);
+    const ms = this.#note(passed, began);
+    // the last chunk of a range may be short, and says little about a whole one
+    if (passed >= chunkRows || ms > pace.chunkMs)
+      this.#chunkRows = nextChunkRows(chunkRows, ms, pace, lanes, most);
     await failpoint('lane.chunk-copied');
-    this.#nextChunkAt = clock.now() + pace(passed) / 1000;
     return passed;
   }
 
-  /** Fewer rows in the next chunk after one that took too long; more after a quick one. */
-  #fit(ms: number): void {
-    const most = this.#options.chunkRows;
-    if (ms > longestChunk)
-      this.#chunkRows = Math.max(
-        Math.min(most, fewestChunkRows),
-        Math.floor((this.#chunkRows * longestChunk) / ms),
-      );
-    else if (ms < longestChunk / 2) this.#chunkRows = Math.min(most, this.#chunkRows * 2);
+  async #admit(client: Client, bounds: KeyBounds, pace: Pace): Promise<number> {
+    const { plan, lanes, clock } = this.#options;
+    const rows = Math.min(this.#admitRows, mostChunkRows(pace, lanes, admitRows));
+    const began = clock.now();
+    const { admitted, gone } = await admitWanted(client, plan, bounds, rows);
+    const ms = this.#note(admitted + gone, began);
+    if (admitted + gone >= rows || ms > pace.chunkMs)
+      this.#admitRows = nextChunkRows(rows, ms, pace, lanes, admitRows);
+    return admitted + gone;
+  }
+
+  /** What was copied just now, for the pause after it. @returns ms that it took */
+  #note(rows: number, began: number): number {
+    const at = this.#options.clock.now();
+    this.#last = { at, rows, ms: Math.max(0, (at - began) * 1000) };
+    return this.#last.ms;
+  }
+
+  /** ms until the pace allows the next chunk. A pace that is changed meanwhile counts at once. */
+  #restMs(pace: Pace): number {
+    const { clock, lanes } = this.#options;
+    if (pace.share <= 0) return Number.POSITIVE_INFINITY;
+    const { at, rows, ms } = this.#last;
+    return Math.max(0, restAfter(pace, lanes, rows, ms) - (clock.now() - at) * 1000);
   }
 
   get #session(): Client {

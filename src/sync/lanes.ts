@@ -5,6 +5,7 @@ import { ForeshadowError } from '../core/errors.ts';
 import type { TablePlan } from '../core/plan.ts';
 import { type LaneStamp, liveHolders } from './lane.queries.ts';
 import { Lane, type LaneWork } from './lane.ts';
+import type { Pace } from './pacing.ts';
 import { vacuumKeyLogSql } from './tables.ts';
 
 /** Consumed log rows after which the key log is vacuumed: a key with 50,000 dead log rows makes its lookups 13 ms. */
@@ -18,7 +19,8 @@ export interface LanesOptions {
   readonly lanes: number;
   readonly stamp: LaneStamp;
   readonly chunkRows: number;
-  readonly rowsPerSecond: number | undefined;
+  /** how hard to copy from the start; {@link Lanes.keep} changes it */
+  readonly pace: Pace;
   readonly clock: Clock;
   readonly log: Logger;
   readonly pool: Pool;
@@ -46,10 +48,14 @@ export class Lanes {
   #endings: string[] = [];
   #lags: { readonly at: number; readonly lag: number }[] = [];
   #takenAtVacuum = 0;
+  #pace: Pace;
+  /** the pace that each lane kept to in its last transaction */
+  readonly #kept = new Map<number, Pace>();
   #vacuuming: Promise<void> | null = null;
 
   constructor(options: LanesOptions) {
     this.#options = options;
+    this.#pace = options.pace;
     this.#lanes = Array.from(
       { length: options.lanes },
       (_, lane) =>
@@ -60,7 +66,8 @@ export class Lanes {
           chunkRows: options.chunkRows,
           clock: options.clock,
           connect: options.connect,
-          pace: (rows) => (options.rowsPerSecond ? (1000 * rows * options.lanes) / options.rowsPerSecond : 0),
+          lanes: options.lanes,
+          pace: () => this.#pace,
           onWork: (work) => this.#count(work),
           onRetry: (error, of) => {
             this.totals.retries += 1;
@@ -116,6 +123,20 @@ export class Lanes {
     }
   }
 
+  get pace(): Pace {
+    return this.#pace;
+  }
+
+  /** Lanes keep to this from their next transaction on. */
+  keep(pace: Pace): void {
+    this.#pace = pace;
+  }
+
+  /** Every lane has done a transaction that began with the pace of now: nothing faster is under way any more. */
+  get paceKept(): boolean {
+    return this.#lanes.every((_, lane) => this.#kept.get(lane) === this.#pace);
+  }
+
   /** Seconds from change to refresh, of the rows refreshed lately. */
   get lags(): readonly number[] {
     const since = this.#options.clock.now() - lagsCountFor;
@@ -129,7 +150,8 @@ export class Lanes {
     await Promise.all(this.#lanes.map((lane) => lane.close()));
   }
 
-  #count({ refreshed, copied, moved }: LaneWork): void {
+  #count({ lane, pace, refreshed, copied, moved }: LaneWork): void {
+    this.#kept.set(lane, pace);
     this.totals.taken += refreshed.taken;
     this.totals.refreshed += refreshed.refreshed;
     this.totals.admitted += refreshed.admitted;

@@ -1,9 +1,3 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import type { MigrationFile } from '../../src/config/migration-file.ts';
 import { findMigration, type Migration } from '../../src/migration/status.store.ts';
 import { copyProgress } from '../../src/sync/lane.queries.ts';
 import {
@@ -16,6 +10,7 @@ import {
   together,
 } from './application.ts';
 import { type BenchReport, type BenchServer, median, round } from './server.ts';
+import { foreshadow } from './worker.ts';
 
 /** Seconds of each window before the migration, and of each full-speed window. */
 const windowSeconds = 10;
@@ -59,7 +54,7 @@ async function wholeMigration(server: BenchServer, rows: number, rate: number): 
   await ctx.clock.sleep(windowSeconds * 1000);
   const before = together([await load.cut()]);
   const file = accountsFile(openGate);
-  const worker = await foreshadow(server, file);
+  const worker = await foreshadow(server.ctx.config, file);
   const phases = new Map<string, LoadWindow[]>();
   for (let over = false; !over; ) {
     const phase = phaseOf(await findMigration(pool, file.name));
@@ -91,7 +86,7 @@ async function fullSpeed(server: BenchServer, rows: number): Promise<BenchReport
   await createAccounts(pool, rows, 'plain');
   await createAccounts(pool, rows, 'captured');
   const worker = await foreshadow(
-    server,
+    server.ctx.config,
     accountsFile({
       ...openGate,
       cutover: { reads: 'operator' },
@@ -129,7 +124,7 @@ async function killed(server: BenchServer, rows: number, rate: number): Promise<
   await createAccounts(pool, rows, 'kept');
   const load = new Load(loadOf(server, 'public.kept', rows, { rate, onlyUpdates: true }));
   const file = accountsFile({ ...openGate, name: 'kept', source: 'public.kept', target: 'public.kept_v2' });
-  const first = await foreshadow(server, file);
+  const first = await foreshadow(server.ctx.config, file);
   const copied = async () => {
     const migration = await findMigration(pool, file.name);
     return migration?.status === 'IN_PROGRESS' ? (await copyProgress(pool, migration.plan)).copied : 0;
@@ -138,7 +133,7 @@ async function killed(server: BenchServer, rows: number, rate: number): Promise<
   const at = performance.now();
   await first.kill();
   const before = await copied();
-  const second = await foreshadow(server, file);
+  const second = await foreshadow(server.ctx.config, file);
   while ((await copied()) <= before) await ctx.clock.sleep(10);
   const seconds = (performance.now() - at) / 1000;
   const { plan } = (await findMigration(pool, file.name)) as Migration;
@@ -165,38 +160,3 @@ const loadOf = (
   rows: number,
   more: Partial<LoadOptions> & { readonly rate: number | null },
 ): LoadOptions => ({ url: ctx.config.databaseUrl as string, table, rows, sessions: 8, ...more });
-
-interface Worker {
-  /** @throws when it ended by itself, and not well */
-  readonly ended: Promise<void>;
-  /** -9 */
-  kill(): Promise<void>;
-}
-
-/** `foreshadow run`, as a process of its own. */
-async function foreshadow({ ctx }: BenchServer, file: MigrationFile): Promise<Worker> {
-  const { databaseUrl, modelsDir } = ctx.config;
-  await mkdir(modelsDir, { recursive: true });
-  const path = join(modelsDir, `${file.name}.json`);
-  await writeFile(path, JSON.stringify(file));
-  const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
-  const child = spawn(process.execPath, ['--import', 'tsx', main, 'run', path, '--json'], {
-    env: { ...process.env, DATABASE_URL: databaseUrl as string, FORESHADOW_MODELS: modelsDir },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  let said = '';
-  child.stderr.on('data', (chunk: Buffer) => {
-    said = (said + chunk.toString()).slice(-2000);
-  });
-  const ended = once(child, 'close').then(([code, signal]) => {
-    if (code !== 0 && signal !== 'SIGKILL') throw new Error(`foreshadow run ended with ${code}: ${said}`);
-  });
-  ended.catch(() => undefined);
-  return {
-    ended,
-    async kill() {
-      child.kill('SIGKILL');
-      await ended;
-    },
-  };
-}

@@ -9,6 +9,7 @@ import { overlay } from './overlay.ts';
 import { score } from './score.ts';
 import { type BenchReport, withBenchServer } from './server.ts';
 import { tableOf } from './table.ts';
+import { throttle } from './throttle.ts';
 
 /**
  * `npm run bench -- [NAME…] [--rows=N] [--json]`. Each bench compares with a plain baseline in the same run: these figures
@@ -33,6 +34,7 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
   overlay: (rows) =>
     withBenchServer((server) => overlay(server, rows, { passed: number('passed', 5_000_000) })),
   http: (rows) => withBenchServer((server) => http(server, rows, { seconds: number('seconds', 300) })),
+  throttle: (rows) => throttle(rows, { seconds: number('seconds', 300), sessions: number('sessions', 8) }),
   score,
   ablation: () => ablation(),
 };
@@ -43,6 +45,7 @@ const usual: Readonly<Record<string, number>> = {
   http: 200_000,
   order: 1_000_000,
   score: 10_000_000,
+  throttle: 1_000_000,
 };
 
 const args = process.argv.slice(2);

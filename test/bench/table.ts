@@ -14,6 +14,14 @@ const goals: Readonly<Record<string, readonly Bound[]>> = {
     ['updates_lost', '≤', 0],
   ],
   order: [['area_ratio', '≥', 1]],
+  throttle: [
+    ['throttled.p99_ratio', '≤', 2],
+    ['throttled.longest_ms', '≤', 100],
+    ['throttled.eta.error', '≤', 0.2],
+    ['throttled.progress_error', '≤', 0.1],
+    ['unthrottled.eta.error', '≤', 0.2],
+    ['unthrottled.progress_error', '≤', 0.1],
+  ],
   latency: [
     ['p99_ratio', '≤', 2],
     ['writes_ratio', '≥', 0.8],

@@ -13,6 +13,7 @@ import { plan as makePlan } from '../../src/pipeline.ts';
 import { backlog, copyProgress, countLanes } from '../../src/sync/lane.queries.ts';
 import { Lane, type LaneOptions, type LaneWork } from '../../src/sync/lane.ts';
 import { Lanes, type LanesOptions } from '../../src/sync/lanes.ts';
+import { fullSpeed } from '../../src/sync/pacing.ts';
 import { type MigrationDatabase, migrationDatabase, migrationOf } from '../support/migrations.ts';
 
 export interface RigOptions {
@@ -86,7 +87,8 @@ export class Rig {
       chunkRows: this.chunkRows,
       clock: systemClock,
       connect: () => this.db.ctx.connect('lane'),
-      pace: () => 0,
+      pace: () => fullSpeed,
+      lanes: this.laneCount,
       onWork: () => {},
       onRetry: () => {},
       ...more,
@@ -123,7 +125,8 @@ export class Rig {
 
   /** Lanes that run by themselves, as in production. */
   running(more: { rowsPerSecond?: number } = {}): Lanes {
-    return new Lanes({ ...this.lanesOptions(), ...more });
+    const pace = { ...fullSpeed, rowsPerSecond: more.rowsPerSecond ?? null };
+    return new Lanes({ ...this.lanesOptions(), pace });
   }
 
   lanesOptions(): LanesOptions {
@@ -132,7 +135,7 @@ export class Rig {
       lanes: this.laneCount,
       stamp: this.migration.physical!.stamp,
       chunkRows: this.chunkRows,
-      rowsPerSecond: undefined,
+      pace: fullSpeed,
       clock: systemClock,
       log: this.db.ctx.log,
       pool: this.db.ctx.pool,

@@ -154,6 +154,7 @@ describe('a whole migration over HTTP', () => {
     const done = await until('m', ({ status }) => status === 'COMPLETED');
     expect(done.verification).toMatchObject({ missing: 0, extra: 0, different: 0 });
     expect((await rig.db.pool.query('select count(*)::int as n from s')).rows).toEqual([{ n: 300 }]);
+    expect((await post(`${m}/throttle`, { maxActive: 3 })).json()).toMatchObject({ code: 'CONFLICT' });
     for (const action of ['pause', 'abort', 'verify'])
       expect((await post(`${m}/${action}`)).json(), action).toMatchObject({ status: 409, code: 'CONFLICT' });
     expect(
@@ -163,6 +164,13 @@ describe('a whole migration over HTTP', () => {
 
   test('another one is paused, goes on, and is given up', async () => {
     await until('n', ({ status }) => status === 'SHADOWING' || status === 'READY');
+    const turned = await post('/api/v1/migrations/n/throttle', { maxActive: 3, rowsPerSecond: 'none' });
+    expect([turned.statusCode, turned.headers.location]).toEqual([202, '/api/v1/migrations/n']);
+    for (const bad of [{}, { maxActive: 0 }, { maxLag: 'soon' }, { speed: 1 }])
+      expect((await post('/api/v1/migrations/n/throttle', bad)).statusCode, JSON.stringify(bad)).toBe(400);
+    await until('n', ({ throttle }) => throttle?.knobs.maxActive === 3);
+    await post('/api/v1/migrations/n/throttle', { maxActive: null });
+    await until('n', ({ throttle }) => throttle?.knobs.maxActive === undefined);
     expect((await post('/api/v1/migrations/n/pause')).statusCode).toBe(202);
     expect((await statusOf('n')).status).toBe('PAUSED');
     const resumed = await post('/api/v1/migrations/n/resume', {});

@@ -33,6 +33,7 @@ const verbs = [
   'status',
   'pause',
   'resume',
+  'throttle',
   'explain',
   'cutover',
   'verify',

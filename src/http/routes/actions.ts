@@ -1,11 +1,13 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Static } from 'typebox';
+import type { KnobChange } from '../../config/throttle-settings.ts';
 import { giveOrder, pauseMigration, resumeMigration } from '../../migration/orders.ts';
 import type { Migration } from '../../migration/status.store.ts';
+import { turnKnobs } from '../../migration/throttle/knobs.store.ts';
 import type { Backend } from '../backend.ts';
 import { type Changing, changing } from '../changing.ts';
 import { answer, location, MigrationParams, problems } from '../schemas/common.ts';
-import { CutoverRequest, FinalizeRequest } from '../schemas/migration.ts';
+import { CutoverRequest, FinalizeRequest, ThrottleRequest } from '../schemas/migration.ts';
 import { requireNoBody } from '../validator.ts';
 import { sendJob } from './jobs.ts';
 import { describe, pathOf } from './migrations.ts';
@@ -53,6 +55,19 @@ export function actionRoutes(app: FastifyInstance, backend: Backend, claim: Chan
       const detail = { drop_old: request.body.drop_old === true };
       return accepted(reply, await giveOrder(ctx.pool, request.params.name, 'finalize', by(request), detail));
     },
+  );
+
+  app.post<Named & { Body: KnobChange }>(
+    '/api/v1/migrations/:name/throttle',
+    {
+      ...changing(claim),
+      schema: {
+        ...schema('Turn limits of the throttle; they act within a second, null gives one back to the file'),
+        body: ThrottleRequest,
+      },
+    },
+    async (request, reply) =>
+      accepted(reply, await turnKnobs(ctx.pool, request.params.name, request.body, by(request))),
   );
 
   const simple: Record<string, { summary: string; act: (name: string, by: string) => Promise<Migration> }> = {

@@ -112,6 +112,8 @@ function requireRightsFor(request: FastifyRequest): void {
     typeof value === 'object' && value !== null && Object.keys(value).length > 0;
   for (const field of ['map', 'back', 'invariants'] as const)
     if (some(file[field])) requireRole(request, 'admin', `a migration with expressions in "${field}"`);
+  if (file.throttle?.probe !== undefined)
+    requireRole(request, 'admin', 'a migration with a statement in "throttle.probe"');
   if (file.queryLog !== undefined) requireRole(request, 'admin', 'a migration with "queryLog"');
   if (file.predict?.calendar !== undefined)
     requireRole(request, 'admin', 'a migration with "predict.calendar"');

@@ -1,5 +1,6 @@
 import Type from 'typebox';
 import { publishedSchema } from '../../config/published-schema.ts';
+import { KnobChange } from '../../config/throttle-settings.ts';
 import { migrationStatuses } from '../../core/states.ts';
 import { closed, limitOf, migrationName, nextCursor, ref, timestamp } from './common.ts';
 
@@ -62,3 +63,5 @@ export const CutoverRequest = Type.Object(
   { what: Type.Enum(['reads', 'writes'], { description: 'Which of the two goes to the target.' }) },
   closed,
 );
+
+export const ThrottleRequest = KnobChange;

@@ -1,6 +1,7 @@
 import Type, { type Static } from 'typebox';
 import { migrationStatuses } from '../../core/states.ts';
 import type { StatusDocument } from '../../migration/status.ts';
+import { sources } from '../../migration/throttle/rules.ts';
 import { closed, nullable, timestamp } from './common.ts';
 
 const count = Type.Number({ minimum: 0 });
@@ -79,7 +80,29 @@ export const Status = Type.Object(
     gate: Type.Object({ open: Type.Boolean(), reasons: Type.Array(Type.String()) }, closed),
     rows: Type.Object({ total: count, migrated: count }, closed),
     rate: nullable(Type.Number({ description: 'Rows a second.' })),
-    eta_s: nullable(number),
+    eta_s: nullable(Type.Number({ description: 'Seconds until all is copied.' })),
+    eta_total_s: nullable(
+      Type.Number({ description: 'Seconds until writes may be cut over: copy, indexes and verification.' }),
+    ),
+    throttle: nullable(
+      Type.Object(
+        {
+          share: Type.Number({ description: 'Of their time that lanes may copy.' }),
+          chunk_ms: number,
+          rows_per_second: nullable(number),
+          source: nullable(Type.Enum([...sources])),
+          reason: nullable(Type.String()),
+          latency_ms: nullable(number),
+          baseline_ms: nullable(number),
+          wal_bytes_per_s: nullable(number),
+          active_sessions: nullable(count),
+          replica_lag_s: nullable(number),
+          unread: Type.Array(Type.String({ description: 'What our role may not read.' })),
+          knobs: open,
+        },
+        { ...closed, description: 'What holds the copy back; null before anything was copied.' },
+      ),
+    ),
     lag: nullable(Type.Object({ ms_p50: number, ms_p99: number, backlog: count }, closed)),
     wait_reason: nullable(Type.String({ description: 'What is waited for, in a sentence.' })),
     warnings: Type.Array(

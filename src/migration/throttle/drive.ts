@@ -1,0 +1,60 @@
+import { type Pressure, type Source, strongest } from './rules.ts';
+
+/** How hard the copy is driven, and by what it is held back. */
+export interface Drive {
+  /** share of their time that lanes may copy */
+  readonly share: number;
+  /** what holds it back; null at full speed */
+  readonly source: Source | null;
+  readonly reason: string | null;
+  /** it stays where it is, or falls; else it rises to full speed by itself */
+  readonly held: boolean;
+}
+
+export const unbridled: Drive = { share: 1, source: null, reason: null, held: false };
+
+/** A copy begins gently, and is at full speed in seconds if nobody minds: what it does to others is felt only later. */
+export const beginning: Drive = {
+  share: 0.25,
+  source: null,
+  reason: 'the copy begins gently: 25 % of full speed, and rising',
+  held: false,
+};
+
+/** Below this share of every limit the copy speeds up; between it and the limit it stays as it is, so nothing swings. */
+export const ease = 0.8;
+/** At this many times a limit the copy stops. */
+export const hold = 2;
+/** What only slows the copy down leaves it this share: a copy that never ends is no help to anybody. */
+export const floor = 0.02;
+
+/**
+ * The next drive: the strongest wish wins. Over the limit the share falls in proportion, by half at most; with room it
+ * grows by a quarter, a twentieth of full speed at most; so it falls within a second and comes back within ten or so.
+ */
+export function nextDrive(before: Drive, found: readonly Pressure[]): Drive {
+  const holder = strongest(
+    found.filter(({ mayHold, value }) => mayHold && value >= (before.share === 0 ? ease : hold)),
+  );
+  if (holder) return { share: 0, source: holder.source, reason: `held: ${holder.reason}`, held: true };
+  const share = Math.max(floor, before.share);
+  const most = strongest(found);
+  if (most && most.value > 1) {
+    const slower = Math.max(floor, share / Math.min(2, most.value));
+    return { share: slower, source: most.source, reason: slowed(slower, most.reason), held: true };
+  }
+  if (most && most.value >= ease)
+    return share < 1
+      ? { share, source: most.source, reason: slowed(share, most.reason), held: true }
+      : unbridled;
+  const faster = rise(share);
+  if (faster === 1) return unbridled;
+  const reason = `${percent(faster)} of full speed, and rising`;
+  return { share: faster, source: before.source, reason, held: false };
+}
+
+/** How fast it lets go, at each look. */
+export const rise = (share: number) => Math.min(1, share + Math.min(0.05, Math.max(0.01, share / 4)));
+
+const percent = (share: number) => `${Math.round(share * 100)} %`;
+const slowed = (share: number, reason: string) => `slowed to ${percent(share)}: ${reason}`;

@@ -1,0 +1,284 @@
+import fc from 'fast-check';
+import { describe, expect, it, test } from 'vitest';
+import { parseMigrationFile } from '../../src/config/migration-file.ts';
+import { type Drive, ease, floor, hold, nextDrive, unbridled } from '../../src/migration/throttle/drive.ts';
+import { Latency } from '../../src/migration/throttle/latency.ts';
+import { paceOf, settingsOf } from '../../src/migration/throttle/limits.ts';
+import {
+  type Limits,
+  type Measurement,
+  type Pressure,
+  pressures,
+  sources,
+} from '../../src/migration/throttle/rules.ts';
+import { WalRate } from '../../src/migration/throttle/wal-rate.ts';
+import { fullSpeed, mostChunkRows, nextChunkRows, restAfter } from '../../src/sync/pacing.ts';
+
+const pressure: fc.Arbitrary<Pressure> = fc.record({
+  source: fc.constantFrom(...sources),
+  value: fc.double({ min: 0, max: 10, noNaN: true }),
+  mayHold: fc.boolean(),
+  reason: fc.constant('because'),
+});
+const many = fc.array(pressure, { maxLength: 6 });
+const driven: fc.Arbitrary<Drive> = fc
+  .array(many, { maxLength: 40 })
+  .map((looks) => looks.reduce(nextDrive, unbridled));
+const calm: readonly Pressure[] = [{ source: 'latency', value: 0.1, mayHold: false, reason: 'calm' }];
+
+describe('the drive', () => {
+  test('is a share, with a reason exactly while it is not whole', () => {
+    fc.assert(
+      fc.property(driven, ({ share, reason }) => {
+        expect(share).toBeGreaterThanOrEqual(0);
+        expect(share).toBeLessThanOrEqual(1);
+        expect(share === 0 || share >= floor).toBe(true);
+        expect(reason === null).toBe(share === 1);
+      }),
+    );
+  });
+
+  test('more pressure never makes it faster', () => {
+    fc.assert(
+      fc.property(driven, many, pressure, (before, found, more) => {
+        expect(nextDrive(before, [...found, more]).share).toBeLessThanOrEqual(nextDrive(before, found).share);
+      }),
+    );
+  });
+
+  test('the strongest wish wins: what is weaker does not change it', () => {
+    fc.assert(
+      fc.property(driven, many, (before, found) => {
+        const most = Math.max(...found.map(({ value }) => value), 0);
+        const weaker = found.filter(({ value, mayHold }) => value < most && !mayHold);
+        const without = found.filter((each) => !weaker.includes(each));
+        expect(nextDrive(before, found).share).toBe(nextDrive(before, without).share);
+      }),
+    );
+  });
+
+  test('stops only for what may hold it, at twice its limit, and goes on when that is well below it', () => {
+    fc.assert(
+      fc.property(driven, many, (before, found) => {
+        const held = found.some(({ mayHold, value }) => mayHold && value >= hold);
+        const kept = before.share === 0 && found.some(({ mayHold, value }) => mayHold && value >= ease);
+        expect(nextDrive(before, found).share === 0).toBe(held || kept);
+      }),
+    );
+  });
+
+  test('whatever happened, with room it is at full speed again within 30 looks', () => {
+    fc.assert(
+      fc.property(driven, (before) => {
+        let now = before;
+        for (let i = 0; i < 30; i++) now = nextDrive(now, calm);
+        expect(now).toEqual(unbridled);
+      }),
+    );
+  });
+
+  test('comes to rest on a server where pressure follows the share: no swing of more than a quarter', () => {
+    fc.assert(
+      fc.property(
+        fc.double({ min: 0, max: 0.7, noNaN: true }), // what others need
+        fc.double({ min: 0.5, max: 12, noNaN: true }), // what the copy at full speed adds
+        (others, ours) => {
+          let now = unbridled;
+          const shares: number[] = [];
+          for (let i = 0; i < 200; i++) {
+            const value = others + ours * now.share;
+            now = nextDrive(now, [{ source: 'wal', value, mayHold: false, reason: '' }]);
+            if (i >= 100) shares.push(now.share);
+          }
+          const [least, most] = [Math.min(...shares), Math.max(...shares)];
+          expect(most).toBeLessThanOrEqual(Math.max(least * 1.3, least + 0.02));
+        },
+      ),
+    );
+  });
+});
+
+describe('the pace of lanes', () => {
+  const pace = fc.record({
+    share: fc.double({ min: 0, max: 1, noNaN: true }),
+    chunkMs: fc.integer({ min: 1, max: 500 }),
+    rowsPerSecond: fc.option(fc.integer({ min: 1, max: 1e6 }), { nil: null }),
+  });
+
+  test('a share of its time, and no more rows a second than allowed', () => {
+    fc.assert(
+      fc.property(
+        pace,
+        fc.integer({ min: 1, max: 16 }),
+        fc.integer({ min: 1, max: 50_000 }),
+        fc.double({ min: 0.1, max: 1000, noNaN: true }),
+        (p, lanes, rows, ms) => {
+          const rest = restAfter(p, lanes, rows, ms);
+          expect(rest).toBeGreaterThanOrEqual(0);
+          if (p.share === 0) expect(rest).toBe(Number.POSITIVE_INFINITY);
+          else expect(ms / (ms + rest)).toBeLessThanOrEqual(p.share + 1e-9);
+          if (p.rowsPerSecond !== null && p.share > 0)
+            expect((lanes * rows) / ((ms + rest) / 1000)).toBeLessThanOrEqual(p.rowsPerSecond * (1 + 1e-9));
+        },
+      ),
+    );
+  });
+
+  test('chunks find the size that takes their time, from any size, and again when rows become dearer', () => {
+    fc.assert(
+      fc.property(
+        fc.double({ min: 0.002, max: 1, noNaN: true }),
+        fc.double({ min: 0.002, max: 1, noNaN: true }),
+        fc.integer({ min: 1, max: 5000 }),
+        (cost, later, first) => {
+          let rows = first;
+          for (const ms of [cost, later]) {
+            for (let i = 0; i < 80; i++) rows = nextChunkRows(rows, rows * ms, fullSpeed, 2, 5000);
+            const target = Math.min(5000, fullSpeed.chunkMs / ms);
+            expect(rows).toBeLessThanOrEqual(Math.max(10, target + 101));
+            expect(rows).toBeGreaterThanOrEqual(Math.floor(Math.min(target, 5000) * 0.45));
+          }
+        },
+      ),
+    );
+  });
+
+  it('keeps a slow rate by small chunks', () => {
+    expect(mostChunkRows({ ...fullSpeed, rowsPerSecond: 100 }, 2, 5000)).toBe(25);
+    expect(mostChunkRows({ ...fullSpeed, rowsPerSecond: 1 }, 4, 5000)).toBe(1);
+    expect(mostChunkRows(fullSpeed, 2, 5000)).toBe(5000);
+  });
+});
+
+const nothing: Measurement = {
+  standbys: [],
+  slots: [],
+  slotKeep: null,
+  active: 0,
+  maxConnections: 100,
+  walRate: 0,
+  walPerCheckpoint: 5e8,
+  forcedCheckpoints: 0,
+  latency: null,
+};
+const file = parseMigrationFile({ name: 'm', source: 'a', target: 'b', key: ['id'] });
+const { limits } = settingsOf(file, {});
+const say = (measured: Partial<Measurement>, given: Partial<Limits> = {}) =>
+  pressures({ ...nothing, ...measured }, { ...limits, ...given }).map(({ source, value, reason }) => ({
+    source,
+    value: Math.round(value * 100) / 100,
+    reason,
+  }));
+const of = (source: string, measured: Partial<Measurement>, given: Partial<Limits> = {}) =>
+  say(measured, given).find((each) => each.source === source);
+
+describe('the rules', () => {
+  it('a standby that lags', () => {
+    const standbys = [
+      { name: 'b', lag_s: 0.1, bytes: 10 },
+      { name: 'a', lag_s: 4.2, bytes: 1e9 },
+    ];
+    expect(of('replica', { standbys })).toEqual({
+      source: 'replica',
+      value: 2.1,
+      reason: 'replica lag 4.2 s > 2 s (a)',
+    });
+    expect(of('replica', { standbys }, { maxLag: null })).toBeUndefined();
+    expect(of('replica', { standbys: [{ name: 'idle', lag_s: null, bytes: 0 }] })?.value).toBe(0);
+    expect(of('replica', { standbys: null })).toBeUndefined();
+  });
+
+  it('a slot that is about to be lost, or keeps more than it may', () => {
+    const slots = [{ name: 'x', retained: 9e8, safe: 1e8 }];
+    expect(of('slot', { slots, slotKeep: 1e9 })).toEqual({
+      source: 'slot',
+      value: 2,
+      reason: 'replication slot x is lost after 100 MB more of WAL',
+    });
+    expect(of('slot', { slots: [{ name: 'x', retained: 1, safe: 9e8 }], slotKeep: 1e9 })?.value).toBe(0.22);
+    expect(of('slot', { slots: [{ name: 'x', retained: 3e9, safe: null }] })).toBeUndefined();
+    expect(
+      of('slot', { slots: [{ name: 'x', retained: 3e9, safe: null }] }, { maxSlotWal: 1e9 })?.reason,
+    ).toBe('replication slot x keeps 3000 MB of WAL, the limit is 1000 MB');
+  });
+
+  it('sessions at work: a quarter of max_connections, at least 8, unless told', () => {
+    expect(of('sessions', { active: 30 })).toEqual({
+      source: 'sessions',
+      value: 1.2,
+      reason: '30 active sessions, the limit is 25',
+    });
+    expect(of('sessions', { active: 8, maxConnections: 20 })?.value).toBe(1);
+    expect(of('sessions', { active: 8 }, { maxActive: 4 })?.value).toBe(2);
+    expect(of('sessions', { active: null })).toBeUndefined();
+  });
+
+  it('WAL, by its rate and by the checkpoints that it would force', () => {
+    expect(of('wal', { walRate: 1e9 })).toBeUndefined();
+    expect(of('wal', { walRate: 3e7 }, { maxWalRate: 2e7 })).toEqual({
+      source: 'wal',
+      value: 1.5,
+      reason: '30 MB/s of WAL, the limit is 20 MB/s',
+    });
+    expect(of('checkpoints', { walRate: 5e7, forcedCheckpoints: 2 })).toEqual({
+      source: 'checkpoints',
+      value: 3,
+      reason:
+        '50 MB/s of WAL would force a checkpoint every 10 s, the limit is 30 s; 2 forced since the copy began',
+    });
+    expect(of('checkpoints', { walRate: null })).toBeUndefined();
+  });
+
+  it('a probe that takes twice as long, and noticeably so', () => {
+    expect(of('latency', { latency: { now: 30, baseline: 10 } })).toEqual({
+      source: 'latency',
+      value: 1.5,
+      reason: 'the probe takes 30.0 ms, 10.0 ms without the copy',
+    });
+    expect(of('latency', { latency: { now: 1.1, baseline: 0.1 } })?.value).toBeLessThan(1);
+  });
+});
+
+describe('knobs', () => {
+  it('win over the file; none lets go', () => {
+    const turned = settingsOf(file, { maxLag: 'none', rowsPerSecond: 500, chunkTime: '20ms' });
+    expect(turned).toMatchObject({
+      limits: { maxLag: null, maxActive: 'auto' },
+      chunkMs: 20,
+      rowsPerSecond: 500,
+    });
+    const limited = parseMigrationFile({ ...file, copy: { rowsPerSecond: 7 } });
+    expect(settingsOf(limited, {}).rowsPerSecond).toBe(7);
+    expect(settingsOf(limited, { rowsPerSecond: 'none' }).rowsPerSecond).toBeNull();
+    expect(paceOf({ ...unbridled, share: 0.5 }, turned)).toMatchObject({
+      share: 0.5,
+      chunkMs: expect.closeTo(12, 6),
+      rowsPerSecond: 500,
+    });
+  });
+});
+
+describe('what is remembered between looks', () => {
+  it('latency without the copy is the baseline, also when others make it rise', () => {
+    const latency = new Latency(null);
+    latency.add([1, 1, 1, 1, 1, 1, 1, 1, 1], false);
+    expect(latency.measured, 'too few').toBeNull();
+    latency.add([1, 9], false);
+    expect(latency.baseline).toBe(1);
+    latency.add(Array(20).fill(5), true);
+    expect(latency.measured).toEqual({ now: 5, baseline: 1 });
+    latency.add(Array(20).fill(4), false);
+    expect(latency.measured).toEqual({ now: 4, baseline: 4 });
+    expect(new Latency(3).baseline, 'of an earlier process').toBe(3);
+  });
+
+  it('WAL a second, over ten seconds, anew after a time without looks', () => {
+    const rate = new WalRate();
+    expect(rate.add(0, 100)).toBeNull();
+    expect(rate.add(0.5, 200)).toBeNull();
+    expect(rate.add(2, 500)).toBe(200);
+    expect(rate.add(12, 500)).toBe(0);
+    expect(rate.add(60, 1e6)).toBeNull();
+    expect(rate.add(62, 5), 'another server').toBeNull();
+  });
+});

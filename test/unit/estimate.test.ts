@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest';
+import { rise } from '../../src/migration/throttle/drive.ts';
+import { estimateAfterwards, estimateCopy, type Point, recentPoints } from '../../src/pipeline/estimate.ts';
+
+/** A copy whose full speed is `speed`, under a throttle that rises from `share`; looked at five times a second. */
+function copy(total: number, speed: number, from: number): { points: Point[]; seconds: number } {
+  const points: Point[] = [];
+  let share = from;
+  let rows = 0;
+  let at = 0;
+  for (; rows < total; at += 0.2) {
+    points.push({ at, rows, share });
+    rows += speed * share * 0.2;
+    if (Math.floor((at + 0.2) / 0.5) > Math.floor(at / 0.5)) share = rise(share);
+  }
+  return { points, seconds: at };
+}
+
+const afterTenth = (points: readonly Point[], total: number) => {
+  const index = points.findIndex(({ rows }) => rows >= total / 10);
+  return { seen: points.slice(0, index + 1), at: points[index]!.at };
+};
+
+describe('the time that a copy has left, after a tenth of it', () => {
+  it.each([
+    ['at full speed all the time', 1, 1e6, 1e4],
+    ['that begins gently and is short', 0.25, 2e5, 2e4],
+    ['that begins gently and is long', 0.25, 1e7, 2e4],
+    ['that was held almost to a stop', 0.02, 1e6, 3e4],
+  ])('of one %s: within a fifth', (_, share, total, speed) => {
+    const { points, seconds } = copy(total, speed, share);
+    const { seen, at } = afterTenth(points, total);
+    const { eta } = estimateCopy(seen, total, false, null);
+    expect(Math.abs((eta as number) - (seconds - at)) / (seconds - at)).toBeLessThan(0.2);
+  });
+
+  it('of one that is held where it is, or limited: at the rate of lately', () => {
+    const points = [0, 1, 2, 3].map((at) => ({ at, rows: at * 1000, share: 0.1 }));
+    expect(estimateCopy(points, 10_000, true, null)).toEqual({
+      rate: 1000,
+      eta: 7,
+      fullSpeed: expect.closeTo(10_000, 5),
+    });
+    expect(estimateCopy(points, 10_000, false, 1000).eta).toBeCloseTo(7, 5);
+    expect(estimateCopy(points, 10_000, false, null).eta).toBeLessThan(4);
+  });
+
+  it('is not told from nothing', () => {
+    expect(estimateCopy([], 100, false, null)).toEqual({ rate: null, eta: null, fullSpeed: null });
+    const points = [0, 1].map((at) => ({ at, rows: at, share: 1 }));
+    expect(estimateCopy(points, 1000, false, null)).toMatchObject({ rate: 1, eta: null });
+  });
+
+  it('forgets what it was long ago', () => {
+    const points = Array.from({ length: 100 }, (_, at) => ({
+      at,
+      rows: at < 60 ? at : 60 + (at - 60) * 100,
+      share: 1,
+    }));
+    expect(recentPoints(points, 99)[0]?.at).toBe(66);
+    expect(estimateCopy(points, 1e5, false, null).rate).toBe(100);
+  });
+
+  it('and what comes afterwards, by what is to be built', () => {
+    expect(estimateAfterwards(1000, 100, 2)).toBeGreaterThan(estimateAfterwards(1000, 100, 0));
+  });
+});
