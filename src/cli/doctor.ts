@@ -1,12 +1,15 @@
 import type { Command } from 'commander';
 import { type MigrationFile, readMigrationFile } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
+import { ForeshadowError } from '../core/errors.ts';
 import { schemaVersion } from '../db/migrate.ts';
 import { type Check, firstRefusal, ok, warn } from '../migration/preflight/checks.ts';
 import { preflight } from '../migration/preflight/preflight.ts';
+import { migrationUnderWay, reportStatements } from '../pipeline/statements.ts';
 import { announcedBy } from '../pipeline/world.ts';
 import { backendCheck } from './backend-check.ts';
-import { type CommonFlags, parseNumber, print, say, table, withContext } from './output.ts';
+import { type CommonFlags, parseNumber, print, remark, say, table, withContext } from './output.ts';
+import { statementsText } from './statements-text.ts';
 
 const marks = { ok: 'ok', warn: 'WARN', refuse: 'REFUSED' } as const;
 
@@ -19,18 +22,38 @@ export function doctorCommand(program: Command): Command {
       "free bytes on the server's disk, if they cannot be seen from here",
       parseNumber,
     )
+    .option(
+      '--statements',
+      "the application's own statements, from the query log: which would be slow, fail or break, and what helps",
+    )
     .action(
-      async (path: string | undefined, flags: CommonFlags & { diskFree?: number }, command: Command) => {
+      async (
+        path: string | undefined,
+        flags: CommonFlags & { diskFree?: number; statements?: boolean },
+        command: Command,
+      ) => {
         await withContext(command, async (ctx) => {
           const checks = await environment(ctx);
           const options = flags.diskFree === undefined ? {} : { diskFree: flags.diskFree };
           const file = path ? await readMigrationFile(path) : null;
-          const result = file ? await preflight(ctx.pool, file, options) : null;
+          if (flags.statements && !file)
+            throw new ForeshadowError('USAGE', '--statements needs a migration file');
+          const underWay = flags.statements && file ? await migrationUnderWay(ctx, file) : null;
+          const result = file && !underWay ? await preflight(ctx.pool, file, options) : null;
+          if (underWay)
+            checks.push(
+              ok(
+                'migration',
+                `${underWay.name} is ${underWay.status}: what comes before it is not looked at`,
+              ),
+            );
           checks.push(...(result?.checks ?? []));
           if (file) checks.push(...(await announcedChecks(file.predict, ctx.clock.now())));
           const error = firstRefusal(checks);
-          if (flags.json) print({ schema: 1, ok: !error, checks });
-          else
+          const statements =
+            flags.statements && file && !error ? await reportStatements(ctx, file, result) : undefined;
+          if (flags.json) print({ schema: 1, ok: !error, checks, ...(statements && { statements }) });
+          else {
             say(
               table(
                 checks.map((check) => [
@@ -40,6 +63,10 @@ export function doctorCommand(program: Command): Command {
                 ]),
               ),
             );
+            if (statements) say(`\n${statementsText(statements)}`);
+            else if (flags.statements)
+              remark('foreshadow: statements are not looked at until this is mended');
+          }
           if (error) process.exitCode = error.exitCode;
         });
       },

@@ -49,13 +49,13 @@ export function fromOne(relation: string, alias: 's' | 't'): string {
  * What the role's search path would be in a session of its own. Ours start with another one, which is all that
  * pg_settings can tell, so the settings of role and database are looked up.
  */
-const ownSearchPath = `select set_config('search_path', coalesce(
+export const ownSearchPathSql = (until: 'transaction' | 'session') => `select set_config('search_path', coalesce(
    (select substr(setting, length('search_path=') + 1)
       from pg_db_role_setting d cross join unnest(d.setconfig) as setting
      where setting like 'search\\_path=%' and d.setrole in (0, session_user::regrole)
        and d.setdatabase in (0, (select oid from pg_database where datname = current_database()))
      order by d.setrole <> 0 desc, d.setdatabase <> 0 desc limit 1),
-   (select boot_val from pg_settings where name = 'search_path')), true)`;
+   (select boot_val from pg_settings where name = 'search_path')), ${until === 'transaction'})`;
 
 /**
  * Lets PostgreSQL parse `text` over a FROM clause of at least two relations, and reads back its canonical form, its
@@ -73,7 +73,7 @@ export async function resolveExpression(
   await client.query('savepoint expression');
   try {
     // The names in it mean what they would mean to the user; everything else of ours goes by qualified names.
-    await client.query(ownSearchPath);
+    await client.query(ownSearchPathSql('transaction'));
     await client.query(
       `create temp view foreshadow_expression as select (${text}\n) as foreshadow_value from ${from.sql}`,
     );

@@ -1,0 +1,207 @@
+import { afterEach, describe, expect, inject, it } from 'vitest';
+import { preflight } from '../../src/migration/preflight/preflight.ts';
+import type { StatementReport, StatementsReport } from '../../src/migration/statements/report.ts';
+import { reportStatements } from '../../src/pipeline/statements.ts';
+import { type Rig, rig } from '../chaos/rig.ts';
+import { catalogueOf, rowsOnDisk } from '../support/catalogue.ts';
+import { type MigrationDatabase, migrationDatabase, migrationOf } from '../support/migrations.ts';
+import { inNewFormat, logged, shopFile, shopReads, shopSql, useShop } from '../support/shop.ts';
+
+const made: Rig[] = [];
+afterEach(async () => {
+  for (const each of made.splice(0)) await each.close();
+});
+
+const rows = 100_000;
+const file = () => migrationOf({ ...shopFile, queryLog: { path: inject('serverLogGlob') } });
+
+/** The statement of the report that came from this text of the application's. */
+function of(report: StatementsReport, pattern: RegExp): StatementReport {
+  const found = report.statements.filter(({ statement }) => pattern.test(statement));
+  expect(found, String(pattern)).toHaveLength(1);
+  return found[0]!;
+}
+
+async function inUse(db: MigrationDatabase): Promise<void> {
+  const app = await db.client(logged);
+  await useShop(app);
+  await app.end();
+}
+
+describe('before the migration begins', () => {
+  it('every statement that names the table is told, and nothing is changed or run', async () => {
+    const db = await migrationDatabase(shopSql(5000));
+    await inUse(db);
+    const before = await catalogueOf(db.pool);
+    const rowsBefore = await rowsOnDisk(db.pool, 'orders');
+    const report = await reportStatements(db.ctx, file(), await preflight(db.ctx.pool, file()));
+    expect(await catalogueOf(db.pool)).toEqual(before);
+    expect(await rowsOnDisk(db.pool, 'orders')).toEqual(rowsBefore);
+    expect(report.tried_on).toEqual({ rows: 5001, sampled: false, overlay: false });
+    expect(report.log).toMatchObject({ executions: 3 * 12 + 5, shapes: 17, elsewhere: 0, unparsed: 0 });
+
+    // what cannot go through the overlay, and why
+    const not = (pattern: RegExp) => of(report, pattern).not_for_overlay.join();
+    expect(not(/for update/)).toContain('FOR UPDATE');
+    expect(not(/^update/)).toContain('it writes');
+    expect(not(/on conflict/)).toContain('ON CONFLICT');
+    expect(not(/ctid/)).toContain('system columns');
+    expect(not(/tablesample/)).toContain('TABLESAMPLE');
+    expect(report.statements.filter(({ not_for_overlay }) => not_for_overlay.length)).toHaveLength(5);
+
+    // what must be written anew, what breaks when it is prepared, what means something else
+    expect(of(report, /status,amount_cents from/)).toMatchObject({
+      error_on_overlay: 'column "amount_cents" does not exist',
+      error_after_swap: 'column "amount_cents" does not exist',
+      translated: true,
+      prepared_breaks: false,
+      slow_on_overlay: null,
+    });
+    expect(of(report, /^select \* /)).toMatchObject({ error_after_swap: null, prepared_breaks: true });
+    expect(of(report, /count\(\*\) from orders where created_at/).prepared_breaks).toBe(false);
+    expect(of(report, /^update/).prepared_breaks, 'it returns nothing').toBe(false);
+    expect(of(report, /status = \?/).types.join()).toContain('order_status');
+    expect(of(report, /for update/).executions).toBe(1);
+    expect(report.serializable).toMatchObject({ executions: 2, defaults: [] });
+
+    // no value of the application's
+    expect(JSON.stringify(report)).not.toMatch(/'open'|c7|2020-01-01|\b1000\b/);
+  });
+
+  it('planning may call what is marked stable, and it can write nothing; what is volatile is not called at all', async () => {
+    const db = await migrationDatabase(`${shopSql(2000)}
+      create table public.calls (who text);
+      create function public.spy() returns int language plpgsql volatile as $$
+        begin insert into public.calls values ('volatile'); return 1; end $$;
+      create function public.sly() returns int language plpgsql volatile as $$
+        begin insert into public.calls values ('stable'); return 1; end $$;`);
+    const app = await db.client(logged);
+    await app.query('select spy() from orders where id = 5');
+    await app.query('delete from orders where id = 6 returning spy()');
+    await app.query('select id from orders where customer_id = sly()');
+    await app.query('declare c cursor with hold for select spy() from orders where id = 7');
+    await app.end();
+    await db.pool.query('alter function public.sly() stable; truncate public.calls');
+    const report = await reportStatements(db.ctx, file(), await preflight(db.ctx.pool, file()));
+    expect((await db.pool.query('select * from public.calls')).rows).toEqual([]);
+    expect((await db.pool.query('select count(*)::int as n from orders')).rows).toEqual([{ n: 1999 }]);
+    expect(report.statements).toHaveLength(4);
+    expect(of(report, /sly/).remark).toMatch(/not planned: .*read-only|INSERT is not allowed/);
+    expect(of(report, /^declare/).cost.overlay).toBeGreaterThan(0);
+  });
+
+  it('a role that runs in SERIALIZABLE is named, and so is a value that the new type does not take', async () => {
+    const db = await migrationDatabase(shopSql(2000));
+    const role = `strict_${db.name}`;
+    await db.pool.query(
+      `create role ${role}; alter role ${role} set default_transaction_isolation = serializable`,
+    );
+    const app = await db.client(logged);
+    await app.query("select id from orders where status = 'mislaid'");
+    await app.query('select id from orders where status = $1', ['mislaid']);
+    await app.end();
+    try {
+      const report = await reportStatements(db.ctx, file(), await preflight(db.ctx.pool, file()));
+      expect(report.serializable.defaults).toEqual([`role ${role}`]);
+      const { error_on_overlay, error_after_swap } = of(report, /^select id from orders where status/);
+      expect(error_on_overlay).toBe('invalid input value for enum order_status');
+      expect(error_after_swap).toBe(error_on_overlay);
+      expect(JSON.stringify(report)).not.toContain('mislaid');
+    } finally {
+      await db.pool.query(`drop role ${role}`);
+    }
+  });
+});
+
+/** Milliseconds that the server takes, the best of three. */
+async function measured(m: Rig, text: string, values: unknown[] = []): Promise<number> {
+  const times: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    const { rows: plans } = await m.db.pool.query(
+      `explain (analyze, timing off, format json) ${text}`,
+      values,
+    );
+    times.push(plans[0]['QUERY PLAN'][0]['Execution Time']);
+  }
+  return Math.min(...times);
+}
+
+/** Half of the rows copied, some of them changed since. */
+async function halfWay(): Promise<Rig> {
+  const m = await rig({
+    setup: shopSql(rows),
+    file: file(),
+    expected: 'select 1',
+    lanes: 1,
+    chunkRows: 5000,
+  });
+  made.push(m);
+  return m;
+}
+
+describe('what is slow', () => {
+  it('every read that is much slower through the overlay is named, before and after the begin; the advised indexes are used', async () => {
+    const m = await halfWay();
+    await inUse(m.db);
+    const before = await reportStatements(m.db.ctx, m.file, await preflight(m.db.ctx.pool, m.file));
+    await m.begin();
+    await m.claim();
+    await m.cutOverReads();
+    for (let i = 0; i < 10; i++) await m.tick();
+    expect(await m.copied()).toBe(false);
+    await m.sql(`update orders set note = 'changed' where id % 500 = 1; analyze ${m.plan.names.target}`);
+    const during = await reportStatements(m.db.ctx, m.file, null);
+    expect(during.tried_on.overlay).toBe(true);
+
+    let slower = 0;
+    for (const [name, read] of Object.entries(shopReads)) {
+      const onSource = await measured(m, read.text, read.values);
+      const onOverlay = await measured(m, inNewFormat(read.text), read.values);
+      const much = onOverlay > 5 * onSource && onOverlay > 2;
+      if (!much) continue;
+      slower++;
+      for (const report of [before, during]) {
+        const told = report.statements.find(({ statement }) => statement === read.shape);
+        expect(told?.slow_on_overlay, `${name}: ${onSource} ms, ${onOverlay} ms`).toMatch(
+          /costs .* times as much/,
+        );
+      }
+    }
+    expect(slower).toBeGreaterThan(3);
+
+    // lookups by the key stay as quick as they were, and are not accused
+    for (const report of [before, during])
+      for (const name of ['by key', 'by key, as text', 'several keys'])
+        expect(
+          report.statements.find((each) => each.statement === shopReads[name]!.shape)?.slow_on_overlay,
+        ).toBe(null);
+
+    const uses = async (read: (typeof shopReads)[string]) => {
+      const { rows: plans } = await m.db.pool.query(
+        `explain (format json) ${inNewFormat(read.text)}`,
+        read.values,
+      );
+      return JSON.stringify(plans[0]['QUERY PLAN']);
+    };
+    const wanted = during.indexes.filter(({ why }) => why === 'overlay');
+    expect(wanted.length).toBeGreaterThan(1);
+    const names = new Map<string, string>();
+    for (const [i, { sql }] of wanted.entries()) {
+      names.set(sql, `advised_${i}`);
+      await m.db.pool.query(sql.replace('concurrently', `concurrently advised_${i}`));
+    }
+    await m.sql(`analyze orders; analyze ${m.plan.names.target}`);
+    for (const { sql, helps } of wanted) {
+      const helped = helps.map((i) => during.statements[i]!.statement);
+      const plans = await Promise.all(
+        Object.values(shopReads)
+          .filter(({ shape }) => helped.includes(shape))
+          .map(uses),
+      );
+      expect(
+        plans.some((plan) => plan.includes(`"${names.get(sql)}"`)),
+        sql,
+      ).toBe(true);
+    }
+  }, 120_000);
+});
