@@ -3,7 +3,8 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import type { FeatureEngine } from '../features/engine.ts';
 import { featureSpecHash } from '../features/spec.ts';
 import { loadTensorflow, type Tensorflow } from './backend.ts';
-import { type CalibrationBins, calibrate } from './calibration.ts';
+import { type Calibration, calibrate } from './calibration.ts';
+import { calibrationError } from './calibration-error.ts';
 import type { Base } from './expectation.ts';
 import { type Fit, fitNetwork } from './fit.ts';
 import type { Budget } from './judge.ts';
@@ -115,7 +116,7 @@ export async function trainModels(
       predictor: choice.predictor,
       reason: choice.reason,
       gains: choice.gains,
-      calibration: calibrate(await binsOf(choice.predictor, found, networks, tuned), found.unseenShare),
+      calibration: await calibrationOf(choice.predictor, past, found, networks, tuned, n),
       metrics: found.windows.map(({ at, rows }, i) => ({ at, rows: rows[n]!, shares: shares[i]! })),
       network: {
         trained: fit !== undefined,
@@ -249,17 +250,30 @@ function windowShares({ windows, lfu, ewma, group }: Survey, tuned: Tuned, budge
   }));
 }
 
-/** What the chosen predictor's scores went with on past windows. */
-async function binsOf(
+/** From what the chosen predictor's scores went with on past windows. */
+async function calibrationOf(
   name: PredictorName,
+  { schedule }: Past,
   found: Survey,
   networks: Networks,
   { halfLife, groupHalfLife, base }: Tuned,
-): Promise<CalibrationBins> {
-  if (name === 'lfu') return found.lfu.bins;
-  if (name === 'ewma') return found.ewma[halfLife.index]!.bins;
-  if (name === 'group') return found.group[groupHalfLife.index]!.bins;
-  return (await networks.validated(base))[name].bins;
+  budget: number,
+): Promise<Calibration> {
+  const corrects = name === 'network' || name === 'mix';
+  const { shares, bins } = corrects
+    ? (await networks.validated(base))[name]
+    : { lfu: found.lfu, ewma: found.ewma[halfLife.index]!, group: found.group[groupHalfLife.index]! }[name];
+  const offsets = corrects
+    ? schedule.validation.flatMap(({ windows }) => windows)
+    : found.windows.map(({ offset }) => offset);
+  const windows = offsets.map((offset, i) => ({
+    offset,
+    bins: bins[i]!,
+    unseenShare: found.windows.find((window) => window.offset === offset)!.unseenShare,
+    realised: shares[i]![budget]!,
+  }));
+  const error = calibrationError(windows, budget);
+  return { ...calibrate(bins, windows.at(-1)?.unseenShare ?? 0), ...(error && { error }) };
 }
 
 /** Compares the predictors on past windows; enters the network's into their shares. */

@@ -8,7 +8,7 @@ import { correct, networkShare, skipColumns } from './predictor.ts';
 import type { Recipe } from './recipe.ts';
 import { replay } from './replay.ts';
 import type { Samples } from './samples.ts';
-import { futureOf, samplesAt, type Tried, tried } from './survey.ts';
+import { futureOf, noteTrial, samplesAt, type Tried, tried } from './survey.ts';
 
 /** What network and mix did on the validation windows. */
 export interface ValidatedNetwork {
@@ -47,7 +47,7 @@ export async function validateNetwork(
       const at = past.timeOf(window);
       const expected = baseExpectation(engine, at, base);
       await correct(tensorflow, network, engine, at, expected, networkShare[name], breathe);
-      validated[name].shares.push(judge.expected(expected, validated[name].bins));
+      noteTrial(validated[name], judge.expected(expected));
     }
     if (!last) return;
     disposeNetwork(network);
