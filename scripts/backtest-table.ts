@@ -20,7 +20,7 @@ interface Result {
   readonly peak_rss_mb: number;
 }
 
-const shown = ['lfu', 'ewma', 'group', 'network', 'mix', 'chosen'] as const;
+const shown = ['lfu', 'ewma', 'group', 'network', 'mix', 'nudge', 'chosen'] as const;
 const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
 const share = (value: number | null) => (value === null ? '–' : value.toFixed(3));
 

@@ -8,6 +8,7 @@ import {
   expectedHitShare,
   futureValues,
   hitShare,
+  hitShareInterval,
   type PredictorName,
   positionOf,
   type Recipe,
@@ -19,7 +20,7 @@ import {
 import { type PolicyShares, playPolicies } from './policies.ts';
 
 /** Ways to choose rows without knowing what comes. A predictor that there is not chooses nothing. */
-export const rankings = ['random', 'lru', 'lfu', 'ewma', 'group', 'network', 'mix'] as const;
+export const rankings = ['random', 'lru', 'lfu', 'ewma', 'group', 'network', 'mix', 'nudge'] as const;
 export type Ranking = (typeof rankings)[number];
 
 /** What is compared, in the order in which it is shown. */
@@ -48,7 +49,13 @@ export interface Scored {
   readonly policies: PolicyShares;
   /** the most rows that each policy held at one time */
   readonly policy_rows: PolicyShares;
-  readonly calibration: { readonly predicted: number; readonly realised: number };
+  /** of the chosen rows; realised is expected to lie between lower and upper four times in five */
+  readonly calibration: {
+    readonly predicted: number;
+    readonly realised: number;
+    readonly lower: number;
+    readonly upper: number;
+  };
   /** accesses in the window */
   readonly accesses: number;
   /** the same for accesses to rows of a group while an announced event of it is on; null without any */
@@ -154,12 +161,13 @@ async function judge(
     return [name, share !== null && oracle > 0 ? share / oracle : null];
   });
   const realised = shares.chosen as number;
+  const predicted = expectedHitShare(manifest.calibration, score, chosen);
   const scored: Scored = {
     share_of_oracle: Object.fromEntries(ofOracle) as Scored['share_of_oracle'],
     hit_share: { ...shares, oracle },
     policies: { once: realised, admit: realised, rechoose: realised },
     policy_rows: { once: rows, admit: rows, rechoose: rows },
-    calibration: { predicted: expectedHitShare(manifest.calibration, score, chosen), realised },
+    calibration: { predicted, realised, ...hitShareInterval(manifest.calibration, predicted) },
     accesses: future.length,
     announced: announcedShares(trained, options.world, keys, future),
   };
@@ -205,6 +213,6 @@ async function keysByRanking(
     lfu: await as('lfu'),
     ewma: await as('ewma'),
     ...(engine.spec.grouped && { group: await as('group') }),
-    ...(trained && { network: await as('network'), mix: await as('mix') }),
+    ...(trained && { network: await as('network'), mix: await as('mix'), nudge: await as('nudge') }),
   };
 }

@@ -112,7 +112,7 @@ function textOf({ cut, at }: Cut, result: BudgetResult, seconds: number): string
   if (!scored) return `${head}\n  nothing to score: no events after the cut\n`;
   const percent = (share: number | null) => (share === null ? '–' : (share * 100).toFixed(1));
   const names = [...comparedNames, 'oracle'] as const;
-  const { predicted, realised } = scored.calibration;
+  const { predicted, realised, lower, upper } = scored.calibration;
   const { once, admit, rechoose } = scored.policies;
   const held = scored.policy_rows;
   const { announced } = scored;
@@ -123,7 +123,7 @@ function textOf({ cut, at }: Cut, result: BudgetResult, seconds: number): string
       ['  hit share', ...names.map((name) => percent(scored.hit_share[name]))],
       ['  of oracle', ...names.map((name) => percent(name === 'oracle' ? 1 : scored.share_of_oracle[name]))],
     ]),
-    `  predicted ${percent(predicted)}, realised ${percent(realised)}; once ${percent(once)}, admitting new rows ${percent(admit)} (${held.admit} rows), choosing again ten times ${percent(rechoose)} (${held.rechoose} rows)`,
+    `  predicted ${percent(predicted)} (four times in five ${percent(lower)} to ${percent(upper)}), realised ${percent(realised)}; once ${percent(once)}, admitting new rows ${percent(admit)} (${held.admit} rows), choosing again ten times ${percent(rechoose)} (${held.rechoose} rows)`,
     ...(announced
       ? [
           `  rows of announced events: ${announced.accesses} accesses, ${percent(announced.hit_share.chosen)} hit (lfu ${percent(announced.hit_share.lfu)}, ewma ${percent(announced.hit_share.ewma)})`,

@@ -303,11 +303,10 @@ export class FeatureEngine {
   #decayed(now: number, counter: number, slots?: ArrayLike<number>): Float64Array {
     const { layout, f32, f64 } = this.#rows;
     const out = new Float64Array(slots?.length ?? this.size);
-    const rate = this.#bank.rates[counter]!;
     for (let i = 0; i < out.length; i++) {
       const slot = slots ? slots[i]! : i;
       const dt = Math.max(0, now - f64[slot * layout.stride64 + LAST_ACCESS]!);
-      out[i] = f32[slot * layout.stride32 + layout.counters + counter]! * Math.exp(-dt * rate);
+      out[i] = f32[slot * layout.stride32 + layout.counters + counter]! * this.#bank.factor(dt, counter);
     }
     return out;
   }

@@ -9,28 +9,44 @@ const LOWEST = -512;
 const HIGHEST = 24;
 const BINS = (HIGHEST - LOWEST) * PER_OCTAVE;
 
-/** How a predictor's scores went with what came, over the rows of past windows, earliest first. */
-export class CalibrationBins {
+/** How a predictor's scores went with what came in one past window. */
+export class WindowBins {
   readonly rows = new Float64Array(BINS + 1);
   readonly scores = new Float64Array(BINS + 1);
   readonly actual = new Float64Array(BINS + 1);
+  /** what each choice held, one a budget */
+  readonly held: readonly HeldBins[];
 
   /**
-   * Takes in a window.
    * @param actual what each row's accesses in the window were worth
+   * @param choices positions in `scores`, one list a budget
    */
-  add(scores: ArrayLike<number>, actual: ArrayLike<number>): void {
-    // a log grows: each window tells twice as much of what comes as the one before it
-    for (const sums of [this.rows, this.scores, this.actual]) {
-      for (let bin = 0; bin < sums.length; bin++) sums[bin]! /= 2;
-    }
+  constructor(
+    scores: ArrayLike<number>,
+    actual: ArrayLike<number>,
+    choices: readonly ArrayLike<number>[] = [],
+  ) {
     for (let i = 0; i < scores.length; i++) {
       const bin = binOf(scores[i]!);
       this.rows[bin]! += 1;
       this.scores[bin]! += scores[i]!;
       this.actual[bin]! += actual[i]!;
     }
+    this.held = choices.map((chosen) => {
+      const held = { rows: new Float64Array(BINS + 1), scores: new Float64Array(BINS + 1) };
+      for (let i = 0; i < chosen.length; i++) {
+        const bin = binOf(scores[chosen[i]!]!);
+        held.rows[bin]! += 1;
+        held.scores[bin]! += scores[chosen[i]!]!;
+      }
+      return held;
+    });
   }
+}
+
+interface HeldBins {
+  readonly rows: Float64Array;
+  readonly scores: Float64Array;
 }
 
 const binOf = (score: number): number => {
@@ -39,24 +55,40 @@ const binOf = (score: number): number => {
   return Math.max(0, Math.min(BINS, bin));
 };
 
+/** Of hit shares that were predicted for past windows by what all others had shown. */
+export const CalibrationError = Type.Object({
+  /** root of the mean square of realised less predicted, 0–1 */
+  deviation: Type.Number({ minimum: 0 }),
+  /** how many windows, apart from each other, told so */
+  windows: Type.Integer({ minimum: 2 }),
+});
+export type CalibrationError = Static<typeof CalibrationError>;
+
 /** A monotone, piecewise linear map from a score to a mean count; both arrays ascend. */
 export const Calibration = Type.Object({
   score: Type.Array(Type.Number()),
   mean: Type.Array(Type.Number({ minimum: 0 })),
   /** share of a window's accesses on rows that had not been seen when it began, which no choice could hold */
   unseen_share: Type.Number({ minimum: 0, maximum: 1 }),
+  /** how far such predictions were off on past windows; absent where too few are known */
+  error: Type.Optional(CalibrationError),
 });
 export type Calibration = Static<typeof Calibration>;
 
 /**
  * Isotonic regression of counts on scores by pooling adjacent violators (Barlow et al. 1972), over bins weighted by
  * their rows. Without any rows: scores are taken for counts.
+ * @param windows earliest first. A log grows: each tells twice as much of what comes as the one before it
  */
-export function calibrate(bins: CalibrationBins, unseenShare: number): Calibration {
+export function calibrate(windows: readonly WindowBins[], unseenShare: number): Calibration {
   const blocks: { rows: number; scores: number; actual: number }[] = [];
-  for (let bin = 0; bin < bins.rows.length; bin++) {
-    if (bins.rows[bin] === 0) continue;
-    let block = { rows: bins.rows[bin]!, scores: bins.scores[bin]!, actual: bins.actual[bin]! };
+  const weights = windows.map((_, n) => 2 ** (n + 1 - windows.length));
+  const weighted = (of: 'rows' | 'scores' | 'actual', bin: number) =>
+    windows.reduce((sum, window, n) => sum + weights[n]! * window[of][bin]!, 0);
+  for (let bin = 0; bin <= BINS; bin++) {
+    const rows = weighted('rows', bin);
+    if (rows === 0) continue;
+    let block = { rows, scores: weighted('scores', bin), actual: weighted('actual', bin) };
     for (;;) {
       const below = blocks.at(-1);
       if (!below || below.actual / below.rows < block.actual / block.rows) break;

@@ -1,5 +1,5 @@
 import type { FeatureEngine } from '../features/engine.ts';
-import type { CalibrationBins } from './calibration.ts';
+import { WindowBins } from './calibration.ts';
 import { type Expectation, worth, worths } from './expectation.ts';
 import type { Past } from './past.ts';
 import { topPositions } from './top.ts';
@@ -14,11 +14,17 @@ export interface Judge {
   readonly rows: readonly number[];
   /** hit share, one a budget */
   scores(scores: ArrayLike<number>): number[];
-  /** @param bins where the scores are to be held against what came */
-  expected(expected: Expectation, bins?: CalibrationBins): number[];
+  expected(expected: Expectation): Judged;
   oracle(): number[];
   /** share of the window's accesses on rows that had not been seen */
   readonly unseenShare: number;
+}
+
+/** What one way of scoring did in a window. */
+export interface Judged {
+  /** hit share, one a budget */
+  readonly shares: number[];
+  readonly bins: WindowBins;
 }
 
 export function judgeOf(
@@ -30,19 +36,21 @@ export function judgeOf(
   const values = worths(future, changeWeight);
   const total = worth(future.allAccesses, future.allChanges, changeWeight);
   const rows = budgets.map((budget) => Math.min(budget(engine.size), engine.size));
-  const scores = (ranking: ArrayLike<number>) =>
-    rows.map((count) => {
-      let hits = 0;
-      for (const slot of topPositions(engine.keys(), ranking, count, seed)) hits += values[slot]!;
-      return total > 0 ? hits / total : 0;
-    });
+  const choices = (ranking: ArrayLike<number>) =>
+    rows.map((count) => topPositions(engine.keys(), ranking, count, seed));
+  const shareOf = (chosen: Uint32Array) => {
+    let hits = 0;
+    for (const slot of chosen) hits += values[slot]!;
+    return total > 0 ? hits / total : 0;
+  };
+  const scores = (ranking: ArrayLike<number>) => choices(ranking).map(shareOf);
   return {
     rows,
     scores,
-    expected: (expected, bins) => {
+    expected: (expected) => {
       const ranking = worths(expected, changeWeight);
-      bins?.add(ranking, values);
-      return scores(ranking);
+      const chosen = choices(ranking);
+      return { shares: chosen.map(shareOf), bins: new WindowBins(ranking, values, chosen) };
     },
     oracle: () => scores(values),
     unseenShare: total > 0 ? Math.max(0, 1 - values.reduce((a, b) => a + b, 0) / total) : 0,

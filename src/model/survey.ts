@@ -1,8 +1,8 @@
 import type { FeatureEngine } from '../features/engine.ts';
 import { groupHalfLives } from '../features/spec.ts';
-import { CalibrationBins } from './calibration.ts';
+import type { WindowBins } from './calibration.ts';
 import { type Expectation, ewmaExpectation, groupExpectation, lfuExpectation } from './expectation.ts';
-import { type Budget, type Judge, judgeOf } from './judge.ts';
+import { type Budget, type Judge, type Judged, judgeOf } from './judge.ts';
 import type { Shares } from './manifest.ts';
 import type { Breathe } from './pace.ts';
 import type { Past } from './past.ts';
@@ -19,15 +19,22 @@ export interface WindowMetrics {
   readonly rows: readonly number[];
   /** what the baselines without a half-life reached, one a budget */
   readonly shares: readonly Shares[];
+  /** share of its accesses on rows that had not been seen when it began: it falls as a log grows */
+  readonly unseenShare: number;
 }
 
 /** What one way of scoring did on the tuning windows. */
 export interface Tried {
   /** hit shares, one a tuning window, one a budget */
   readonly shares: number[][];
-  readonly bins: CalibrationBins;
+  /** one a tuning window */
+  readonly bins: WindowBins[];
 }
-export const tried = (): Tried => ({ shares: [], bins: new CalibrationBins() });
+export const tried = (): Tried => ({ shares: [], bins: [] });
+export function noteTrial(tried: Tried, { shares, bins }: Judged): void {
+  tried.shares.push(shares);
+  tried.bins.push(bins);
+}
 
 /** By half-life index; null where a half-life is not looked at. */
 export type TriedHalfLives = readonly (Tried | null)[];
@@ -39,8 +46,6 @@ export interface Survey {
   /** none at all without groups */
   readonly group: TriedHalfLives;
   readonly lfu: Tried;
-  /** share of the latest window's accesses on rows that had not been seen when it began: it falls as a log grows */
-  readonly unseenShare: number;
   readonly windows: readonly WindowMetrics[];
   /** by offset of the reference */
   readonly samples: ReadonlyMap<number, Samples>;
@@ -64,7 +69,6 @@ export async function survey(past: Past, budgets: readonly Budget[], sampleLimit
     spec.grouped && (groupHalfLives as readonly number[]).includes(h) ? tried() : null,
   );
   const lfu = tried();
-  let unseenShare = 0;
   const windows: WindowMetrics[] = [];
   const unseen: { seen: number; accesses: number; changes: number }[] = [];
   const offsets = [...new Set([...schedule.tuning, ...references])].sort((a, b) => b - a);
@@ -77,9 +81,8 @@ export async function survey(past: Past, budgets: readonly Budget[], sampleLimit
     }
     if (!schedule.tuning.includes(offset)) return;
     const judge = judgeOf(past, engine, future, budgets);
-    unseenShare = judge.unseenShare;
-    const note = async ({ shares, bins }: Tried, expected: Expectation) => {
-      shares.push(judge.expected(expected, bins));
+    const note = async (tried: Tried, expected: Expectation) => {
+      noteTrial(tried, judge.expected(expected));
       await breathe();
     };
     for (let i = 0; i < ewma.length; i++) {
@@ -87,10 +90,11 @@ export async function survey(past: Past, budgets: readonly Budget[], sampleLimit
       if (group[i]) await note(group[i]!, groupExpectation(engine, at, i));
     }
     await note(lfu, lfuExpectation(engine, at));
-    windows.push({ offset, at, rows: judge.rows, shares: await baselineShares(engine, judge, breathe) });
+    const shares = await baselineShares(engine, judge, breathe);
+    windows.push({ offset, at, rows: judge.rows, shares, unseenShare: judge.unseenShare });
     unseen.push({ seen: engine.size, accesses: future.unseenAccesses, changes: future.unseenChanges });
   });
-  return { engine, ewma, group, lfu, unseenShare, windows, samples, unseen };
+  return { engine, ewma, group, lfu, windows, samples, unseen };
 }
 
 export function futureOf(past: Past, engine: FeatureEngine, offset: number): Promise<FutureCounts> {

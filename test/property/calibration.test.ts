@@ -1,19 +1,19 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { seededRng } from '../../src/core/rng.ts';
-import { CalibrationBins, calibrate, calibrated, expectedHitShare } from '../../src/model/calibration.ts';
+import { calibrate, calibrated, expectedHitShare, WindowBins } from '../../src/model/calibration.ts';
+import { calibrationError, hitShareInterval, type JudgedWindow } from '../../src/model/calibration-error.ts';
 
 const score = fc.oneof(fc.constant(0), fc.double({ min: 1e-9, max: 1e6, noNaN: true }));
 const rows = fc.array(fc.tuple(score, fc.nat(50)), { minLength: 1, maxLength: 200 });
 
-const fitted = (pairs: readonly (readonly [number, number])[]) => {
-  const bins = new CalibrationBins();
-  bins.add(
+const binsOf = (pairs: readonly (readonly [number, number])[], choice: readonly number[] = []) =>
+  new WindowBins(
     pairs.map(([predicted]) => predicted),
     pairs.map(([, came]) => came),
+    [choice],
   );
-  return calibrate(bins, 0);
-};
+const fitted = (pairs: readonly (readonly [number, number])[]) => calibrate([binsOf(pairs)], 0);
 
 describe('calibration', () => {
   it('never turns a ranking round, and gives finite counts that are not negative', () => {
@@ -65,9 +65,67 @@ describe('calibration', () => {
   });
 
   it('takes scores for counts while there is nothing to go by', () => {
-    const map = calibrate(new CalibrationBins(), 0);
+    const map = calibrate([], 0);
     expect(calibrated(map, 3)).toBe(3);
     expect(expectedHitShare(map, [1, 3], [1])).toBe(0.75);
     expect(expectedHitShare(map, [0, 0], [1])).toBe(0);
+  });
+
+  it('lets each window tell twice as much as the one before it', () => {
+    const early = binsOf([[1, 8]]);
+    const late = binsOf([[1, 2]]);
+    expect(calibrated(calibrate([early, late], 0), 1)).toBeCloseTo((8 / 2 + 2) / (1 / 2 + 1), 12);
+  });
+});
+
+/** Rows whose mean count is their score; every tenth, the highest, is chosen. The accesses are `lift` times as steep. */
+function windowAt(offset: number, lift: number, seed: number): JudgedWindow {
+  const rng = seededRng(seed);
+  const pairs = Array.from({ length: 2000 }, (_, i) => {
+    const predicted = 1.01 ** (i % 1000);
+    return [predicted, predicted ** lift * (0.5 + rng())] as const;
+  });
+  const order = pairs.map((_, i) => i).sort((a, b) => pairs[b]![0] - pairs[a]![0]);
+  const chosen = order.slice(0, 200);
+  const came = (slots: readonly number[]) => slots.reduce((sum, i) => sum + pairs[i]![1], 0);
+  const unseenShare = 0.25;
+  const realised = (1 - unseenShare) * (came(chosen) / came(order));
+  return { offset, bins: binsOf(pairs, chosen), unseenShare, realised };
+}
+
+describe('the error of predicted hit shares', () => {
+  it('is small where one window is like the other, and their spread where they are not', () => {
+    const steady = [4, 3, 2, 1].map((offset) => windowAt(offset, 1, offset));
+    const small = calibrationError(steady, 0)!;
+    expect(small.windows).toBe(4);
+    expect(small.deviation).toBeLessThan(0.02);
+    const phases = [4, 3, 2, 1].map((offset) => windowAt(offset, offset % 2 ? 1 : 0.3, offset));
+    const shares = phases.map(({ realised }) => realised);
+    expect(Math.max(...shares) - Math.min(...shares)).toBeGreaterThan(0.2);
+    expect(calibrationError(phases, 0)!.deviation).toBeGreaterThan(0.1);
+  });
+
+  it('learns nothing about a window from one that overlaps it', () => {
+    // the copy would foretell its twin exactly
+    const twins = [windowAt(3, 1, 1), windowAt(2, 0.3, 2), { ...windowAt(2, 0.3, 2), offset: 1.5 }];
+    const without = calibrationError(twins.slice(0, 2), 0)!.deviation;
+    expect(calibrationError(twins, 0)!.deviation).toBeGreaterThan(0.95 * without);
+    expect(calibrationError(twins.slice(1), 0)).toBeUndefined();
+    expect(calibrationError([], 0)).toBeUndefined();
+  });
+
+  it('gives an interval that is wider the fewer windows told, within 0 and 1, and all of it when none did', () => {
+    const map = calibrate([], 0);
+    expect(hitShareInterval(map, 0.5)).toEqual({ lower: 0, upper: 1 });
+    const width = (windows: number) => {
+      const { lower, upper } = hitShareInterval({ ...map, error: { deviation: 0.02, windows } }, 0.5);
+      expect((lower + upper) / 2).toBeCloseTo(0.5, 12);
+      return upper - lower;
+    };
+    expect(width(4)).toBeCloseTo(2 * 1.53 * 0.02, 12);
+    for (let windows = 2; windows < 12; windows++)
+      expect(width(windows + 1)).toBeLessThanOrEqual(width(windows));
+    expect(hitShareInterval({ ...map, error: { deviation: 0.2, windows: 2 } }, 0.9).upper).toBe(1);
+    expect(hitShareInterval({ ...map, error: { deviation: 0.2, windows: 2 } }, 0.1).lower).toBe(0);
   });
 });

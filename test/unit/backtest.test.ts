@@ -58,7 +58,7 @@ describe('foreshadow backtest', () => {
     readonly hit_share: Record<string, number | null> & { readonly oracle: number };
     readonly share_of_oracle: Record<string, number | null>;
     readonly policies: Record<'once' | 'admit' | 'rechoose', number>;
-    readonly calibration: Record<'predicted' | 'realised', number>;
+    readonly calibration: Record<'predicted' | 'realised' | 'lower' | 'upper', number>;
   }
   const json = async (...args: string[]) => {
     const written: string[] = [];
@@ -112,8 +112,12 @@ describe('foreshadow backtest', () => {
       expect(result.share_of_oracle.chosen).toBeCloseTo(share / result.hit_share.oracle, 12);
       expect(result.policies.once).toBeCloseTo(share, 12);
       expect(result.policies.admit).toBeGreaterThanOrEqual(result.policies.once);
-      expect(result.calibration.realised).toBeCloseTo(share, 12);
-      for (const name of ['random', 'lru', 'lfu', 'ewma', 'group', 'network', 'mix', 'half_future'])
+      const { predicted, realised, lower, upper } = result.calibration;
+      expect(realised).toBeCloseTo(share, 12);
+      expect(lower).toBeLessThan(predicted);
+      expect(upper).toBeGreaterThan(predicted);
+      expect(upper - lower).toBeLessThan(1);
+      for (const name of ['random', 'lru', 'lfu', 'ewma', 'group', 'network', 'mix', 'nudge', 'half_future'])
         expect(result.hit_share[name]).toBeLessThanOrEqual(result.hit_share.oracle);
       expect(result.peak_rss_mb).toBeGreaterThan(10);
     }
