@@ -15,6 +15,8 @@ const tab = 9;
 const carriageReturn = 13;
 const malformed: LogEvent = { kind: 'malformed', lines: 1 };
 
+const binding = /^(?:unnamed portal|portal ".*") parameter \$\d/;
+
 /** Lines that belong to the record before them. */
 const sections = new Set(['DETAIL', 'HINT', 'QUERY', 'CONTEXT', 'LOCATION', 'BACKTRACE', 'STATEMENT']);
 export const isSection = (word: string): boolean => sections.has(word);
@@ -118,6 +120,7 @@ export class StderrReader implements RecordReader {
       const found = sections.find((candidate) => candidate.label === label);
       return found ? lines(stretch.decode(found.start, found.end)) : null;
     };
+    const commandTag = this.field(header, 'commandTag');
     return this.eventOf({
       time,
       user: this.field(header, 'user'),
@@ -126,7 +129,8 @@ export class StderrReader implements RecordReader {
       session: this.field(header, 'session') || String(pid),
       applicationName: this.field(header, 'application'),
       severity,
-      commandTag: this.field(header, 'commandTag'),
+      // since PostgreSQL 16 the context tells it too
+      commandTag: commandTag === '' && binding.test(section('CONTEXT') ?? '') ? 'BIND' : commandTag,
       message: lines(stretch.decode(message, first.end)),
       detail: section('DETAIL'),
       statement: section('STATEMENT'),
