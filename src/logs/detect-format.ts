@@ -61,7 +61,11 @@ export function detectFormat(sample: string, path: string, options: FormatOption
       return { name: 'csvlog' };
     }
   }
-  const prefix = bestPrefix(lines, given ? [given] : commonPrefixes.map(compileLinePrefix), path);
+  const prefix = bestPrefix(
+    lines,
+    given ? [given] : commonPrefixes.map((text) => compileLinePrefix(text, true)),
+    path,
+  );
   return prefix && { name: 'stderr', prefix };
 }
 

@@ -54,11 +54,15 @@ export interface LinePrefix {
 
 const quoted = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
 
+/** Names in a guess: a prefix with fewer escapes than there are must not take what follows for a part of a name. */
+const plainName = '[^\\s,/=|]{0,64}?';
+
 /**
  * @param text a `log_line_prefix` (also with padding: `%-10p`)
+ * @param guess whether nobody has said that it is this one
  * @throws ForeshadowError LOG_FORMAT when a line would not tell when it was written, or by which session
  */
-export function compileLinePrefix(text: string): LinePrefix {
+export function compileLinePrefix(text: string, guess = false): LinePrefix {
   const groups = new Map<PrefixField, number>();
   let count = 0;
   let source = '';
@@ -82,7 +86,8 @@ export function compileLinePrefix(text: string): LinePrefix {
     } else {
       const known = escapes[letter];
       if (!known) continue; // the server ignores letters that it does not know
-      const value = `(${known.pattern})`;
+      const plain = guess && (letter === 'u' || letter === 'd');
+      const value = `(${plain ? plainName : known.pattern})`;
       source += padding === '' || padding === '-' ? value : ` *${value} *`;
       count++;
       // %m and %n win over %t, which has no milliseconds

@@ -4,6 +4,7 @@ import { copy } from './copy.ts';
 import { cutover } from './cutover.ts';
 import { http } from './http.ts';
 import { latency } from './latency.ts';
+import { logs } from './logs.ts';
 import { order } from './order.ts';
 import { overlay } from './overlay.ts';
 import { score } from './score.ts';
@@ -35,6 +36,7 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
     withBenchServer((server) => overlay(server, rows, { passed: number('passed', 5_000_000) })),
   http: (rows) => withBenchServer((server) => http(server, rows, { seconds: number('seconds', 300) })),
   throttle: (rows) => throttle(rows, { seconds: number('seconds', 300), sessions: number('sessions', 8) }),
+  logs,
   score,
   ablation: () => ablation(),
 };
@@ -43,6 +45,7 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
 const usual: Readonly<Record<string, number>> = {
   capture: 200_000,
   http: 200_000,
+  logs: 1_000_000,
   order: 1_000_000,
   score: 10_000_000,
   throttle: 1_000_000,
