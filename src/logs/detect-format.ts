@@ -41,8 +41,8 @@ const csvStart = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} [^\s,"]{1,12},[",]/;
 export function detectFormat(sample: string, path: string, options: FormatOptions): Format | undefined {
   const { format, linePrefix } = options;
   if (format === 'csvlog' || format === 'jsonlog') return { name: format };
-  const given = linePrefix === undefined ? undefined : compileLinePrefix(linePrefix);
-  if (format === 'stderr' && given) return { name: 'stderr', prefix: given };
+  if (format === 'stderr' && linePrefix !== undefined)
+    return { name: 'stderr', prefix: compileLinePrefix(linePrefix) };
 
   const lines = sample
     .slice(0, sample.lastIndexOf('\n') + 1)
@@ -61,11 +61,12 @@ export function detectFormat(sample: string, path: string, options: FormatOption
       return { name: 'csvlog' };
     }
   }
-  const prefix = bestPrefix(
-    lines,
-    given ? [given] : commonPrefixes.map((text) => compileLinePrefix(text, true)),
-    path,
-  );
+  // only now: a server that writes csvlog may have any prefix, or none
+  const candidates =
+    linePrefix === undefined
+      ? commonPrefixes.map((text) => compileLinePrefix(text, true))
+      : [compileLinePrefix(linePrefix)];
+  const prefix = bestPrefix(lines, candidates, path);
   return prefix && { name: 'stderr', prefix };
 }
 
