@@ -1,10 +1,9 @@
-import { mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { createAccessMiner, createAccessResolver, mineAccesses } from '../../src/access/index.ts';
 import { batchesAfter, countAccesses } from '../../src/access/store.queries.ts';
 import type { Access } from '../../src/core/access.ts';
@@ -18,7 +17,12 @@ import { until } from './ledger.ts';
 import { below } from './writers.ts';
 
 const linePrefix = '%m [%p] %c %q%u@%d/%a ';
-const kills = 7; // for each of three formats: 21
+const kills = 20;
+const formats = [
+  ['csvlog', 'csv'],
+  ['jsonlog', 'json'],
+  ['stderr', 'log'],
+] as const;
 let server: EmbeddedPostgres;
 beforeAll(async () => {
   server = await startEmbedded({
@@ -78,80 +82,79 @@ async function compressOld(folder: string, ending: string): Promise<number> {
   return old.length;
 }
 
-describe.each([
-  ['csvlog', 'csv'],
-  ['jsonlog', 'json'],
-  ['stderr', 'log'],
-])('following %s, killed', (format, ending) => {
-  test(`${kills} times at random, with rotation and compression: each access exactly once`, async () => {
-    const db = await migrationDatabase(
-      `create table s (id int primary key, v int); create table t (id int primary key, v int);
-       insert into s select g, g from generate_series(1, 50) g`,
-      server,
-    );
-    const models = await mkdtemp(join(tmpdir(), 'foreshadow-test-follow-'));
-    afterFile(() => rm(models, { recursive: true, force: true }));
-    const folder = join(server.dataDirectory, 'log');
-    const glob = join(folder, `pg-*.${ending}*`);
-    const queryLog = { path: glob, ...(format === 'stderr' && { linePrefix }) };
-    const migration = await startMigration(db.ctx, migrationOf({ name: format, queryLog }));
+test(`following a log in three formats, killed ${kills} times at random, with rotation and compression: each access exactly once`, async () => {
+  const db = await migrationDatabase(
+    `create table s (id int primary key, v int); create table t (id int primary key, v int);
+     insert into s select g, g from generate_series(1, 50) g`,
+    server,
+  );
+  const folder = join(server.dataDirectory, 'log');
+  // three migrations that are only planned, one for each format
+  const followed = await Promise.all(
+    formats.map(async ([format, ending]) => {
+      const queryLog = { path: join(folder, `pg-*.${ending}*`), ...(format === 'stderr' && { linePrefix }) };
+      return { queryLog, migration: await startMigration(db.ctx, migrationOf({ name: format, queryLog })) };
+    }),
+  );
+  const truth: Tally = new Map();
+  const stop = { now: false };
+  const writers = [
+    '-c log_statement=all',
+    '-c log_min_duration_statement=0',
+    '-c log_statement=all -c log_duration=on',
+  ].map((how) => application(db, truth, stop, how));
 
-    const truth: Tally = new Map();
-    const stop = { now: false };
-    const writers = [
-      '-c log_statement=all',
-      '-c log_min_duration_statement=0',
-      '-c log_statement=all -c log_duration=on',
-    ].map((how) => application(db, truth, stop, how));
-    const program = fileURLToPath(new URL('./follow-child.ts', import.meta.url));
-    const spawn = () => start(process.execPath, ['--import', 'tsx', program, db.url, models, format]);
-    const ready = (child: Child) =>
-      until('a follower that is ready', 30, async () => {
-        if (child.process.exitCode !== null) throw new Error(child.output.stderr);
-        return child.output.stdout.includes('ready');
-      });
-    let compressed = 0;
-    let child = spawn();
-    await ready(child);
-    for (let kill = 0; kill < kills; kill++) {
-      // the next one is up before this one ends, so that two are at it for a while
-      const next = spawn();
-      await ready(next);
-      compressed += await compressOld(folder, ending);
-      await sleep(below(400));
-      child.process.kill('SIGKILL');
-      await child.ended;
-      child = next;
-    }
-    stop.now = true;
-    await Promise.all(writers);
+  const program = fileURLToPath(new URL('./follow-child.ts', import.meta.url));
+  const names = formats.map(([format]) => format);
+  const spawn = () => start(process.execPath, ['--import', 'tsx', program, db.url, ...names]);
+  const ready = (child: Child) =>
+    until('a follower that is ready', 30, async () => {
+      if (child.process.exitCode !== null) throw new Error(child.output.stderr);
+      return child.output.stdout.includes('ready');
+    });
+  let compressed = 0;
+  let child = spawn();
+  await ready(child);
+  for (let kill = 0; kill < kills; kill++) {
+    // the next one is up before this one ends, so that two are at it for a while
+    const next = spawn();
+    await ready(next);
+    for (const [, ending] of formats) compressed += await compressOld(folder, ending);
+    await sleep(below(200));
+    expect(child.process.exitCode, child.output.stderr).toBe(null);
+    child.process.kill('SIGKILL');
+    await child.ended;
+    child = next;
+  }
+  stop.now = true;
+  await Promise.all(writers);
 
-    const total = [...truth.values()].reduce((a, b) => a + b, 0);
+  const total = [...truth.values()].reduce((a, b) => a + b, 0);
+  for (const { migration } of followed)
     await until(
       `${total} accesses`,
       30,
       async () => (await countAccesses(db.ctx.pool, migration.id)) >= total,
     );
-    await sleep(700); // time for what comes too often
-    child.process.kill('SIGKILL');
-    await child.ended;
+  await sleep(700); // time for what comes too often
+  child.process.kill('SIGKILL');
+  await child.ended;
+  expect(total).toBeGreaterThan(1000);
+  expect(compressed).toBeGreaterThan(0);
+
+  const key = [{ name: 'id', type: 'integer' }];
+  for (const { migration, queryLog } of followed) {
     const found: Tally = new Map();
     for (const batch of await batchesAfter(db.ctx.pool, migration.id, 0, 100_000))
       for (const { op, key } of batch.accesses) count(found, op, key);
-    expect(total).toBeGreaterThan(1000);
-    expect(compressed).toBeGreaterThan(0);
-    expect(sorted(found)).toEqual(sorted(truth));
+    expect(sorted(found), migration.name).toEqual(sorted(truth));
 
     // and an uninterrupted run over what is there now says the same
-    const resolver = await createAccessResolver({
-      schema: 'public',
-      table: 's',
-      key: [{ name: 'id', type: 'integer' }],
-    });
+    const resolver = await createAccessResolver({ schema: 'public', table: 's', key });
     const miner = createAccessMiner(resolver, { database: db.name });
     const whole: Tally = new Map();
-    const batches: AsyncIterable<Access[]> = mineAccesses(miner, readLog(glob, { ...queryLog }));
+    const batches: AsyncIterable<Access[]> = mineAccesses(miner, readLog(queryLog.path, queryLog));
     for await (const batch of batches) for (const { op, key } of batch) count(whole, op, key);
-    expect(sorted(whole)).toEqual(sorted(truth));
-  }, 120_000);
-});
+    expect(sorted(whole), migration.name).toEqual(sorted(truth));
+  }
+}, 150_000);

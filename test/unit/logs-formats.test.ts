@@ -93,7 +93,7 @@ describe('stderr', () => {
     const values = { ...printed, a: 'psql' };
     const system = { ...values, u: '', d: '', a: '' };
     const sample = `${print(prefix.split('%q')[0] as string, system)}LOG:  checkpoint starting: time\n${print(prefix, values)}LOG:  statement: select 1\n`;
-    const format = detectFormat(sample, 'x', {});
+    const format = detectFormat(sample, {});
     expect(format?.name).toBe('stderr');
     const { out } = read(
       new StderrReader(format?.name === 'stderr' ? format.prefix : compileLinePrefix('%t%p')),
@@ -362,6 +362,11 @@ describe('finding the format of files', () => {
     };
     await expect(requireReadableLog(path, options)).rejects.toMatchObject(refusal);
     await expect(all('a.log', options)).rejects.toMatchObject(refusal);
+  });
+
+  test('a session that has written a hundred thousand lines is none of another language', async () => {
+    await writeFile(join(folder, 'a.csv'), csv.replace(',s,1,', ',6b08b1ce.639b,12345,'));
+    expect((await all('a.csv')).sql).toEqual(['csv']);
   });
 
   test('the prefix of a server that writes csvlog does not matter', async () => {
