@@ -70,9 +70,6 @@ const quiet = new Set([
   'DEBUG4',
   'DEBUG5',
 ]);
-/** Whether it is a severity of the English message catalogue. */
-export const isSeverity = (word: string): boolean => word === 'LOG' || failures.has(word) || quiet.has(word);
-
 /** A message of severity LOG that does not tell of a statement. */
 export const nothing = -1;
 /** … that only tells that one has run. */

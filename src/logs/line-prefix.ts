@@ -15,7 +15,7 @@ export type PrefixField =
 // Names have at most 63 bytes. The bounds also keep a line that is none from being tried in every possible way.
 const name = '[^\\n]{0,64}?';
 const time = '\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d';
-const zone = ' [A-Za-z0-9+:<>-]{1,12}';
+const zone = ' (?:[A-Za-z]{1,10}|[+-]\\d{2}(?::?\\d{2}){0,2})';
 const escapes: Readonly<Record<string, { readonly pattern: string; readonly field?: PrefixField }>> = {
   a: { pattern: name, field: 'application' },
   u: { pattern: name, field: 'user' },

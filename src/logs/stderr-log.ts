@@ -23,7 +23,6 @@ const binding = /^(?:unnamed portal|portal ".*") parameter \$\d/;
 
 /** Lines that belong to the record before them. */
 const sections = new Set(['DETAIL', 'HINT', 'QUERY', 'CONTEXT', 'LOCATION', 'BACKTRACE', 'STATEMENT']);
-export const isSection = (word: string): boolean => sections.has(word);
 
 interface Section {
   readonly label: string;

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { CsvlogReader } from '../../src/logs/csvlog.ts';
-import { detectFormat } from '../../src/logs/detect-format.ts';
+import { detectFormat, isForeign } from '../../src/logs/detect-format.ts';
 import type { RecordReader } from '../../src/logs/event.ts';
 import { type ExecutedStatement, LogParser } from '../../src/logs/index.ts';
 import { JsonlogReader } from '../../src/logs/jsonlog.ts';
@@ -216,11 +216,9 @@ describe.each(formats)('%s', (format) => {
 test('no beginning of a file stops the search for its format', () => {
   fc.assert(
     fc.property(fc.array(noise, { maxLength: 20 }), (parts) => {
-      try {
-        detectFormat(Buffer.concat(parts).toString('latin1'), 'x.log', {});
-      } catch (error) {
-        expect(error).toMatchObject({ code: 'LOG_FORMAT' });
-      }
+      const sample = Buffer.concat(parts);
+      const format = detectFormat(sample.toString('latin1'), {});
+      if (format) isForeign(sample, format);
     }),
     { numRuns: 500 },
   );
