@@ -1,12 +1,5 @@
-import type { Pool } from 'pg';
-import { surroundingsOf } from '../access/catalogue.queries.ts';
 import { changeTimes } from '../access/change-times.queries.ts';
-import {
-  type AccessMiner,
-  type AccessResolverOptions,
-  createAccessMiner,
-  createAccessResolver,
-} from '../access/index.ts';
+import { type AccessMiner, createAccessMiner, createAccessResolver } from '../access/index.ts';
 import { logSettings } from '../access/log-settings.queries.ts';
 import {
   appendAccesses,
@@ -19,15 +12,15 @@ import {
 } from '../access/store.queries.ts';
 import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
-import { parseQualifiedName } from '../db/ident.ts';
 import { type EventOptions, LogFollower, logOptionsOf, requireReadableLog } from '../logs/index.ts';
 import type { Migration } from '../migration/status.store.ts';
+import { targetOfMigration } from './log-target.ts';
 
 /** Accesses kept for training; the oldest go first. */
 export const keptAccesses = 4_000_000;
 const bytesAtOnce = 2 << 20;
 /** A statement that fails later than this after its line was seen counts as executed: longer, and scores show the past. */
-const holdSeconds = 0.3;
+export const holdSeconds = 0.3;
 /** The place is stored with every access, and without any at most this often. */
 const idleStoreEvery = 2;
 /** While the log stands still, it is said this often that its end is reached: the gate asks, in seconds. */
@@ -69,7 +62,7 @@ export class Mining {
     await createStore(ctx.pool, migration.id);
     if (!definition.queryLog) return new Mining(ctx, migration, null);
     await requireReadableLog(definition.queryLog.path, definition.queryLog);
-    const resolver = await createAccessResolver(await resolverOptionsOf(ctx.pool, migration));
+    const resolver = await createAccessResolver(await targetOfMigration(ctx.pool, migration));
     const database = await ctx.pool.query<{ name: string }>('select current_database() as name');
     const name = database.rows[0]?.name ?? '';
     const settings = logOptionsOf(await logSettings(ctx.pool));
@@ -173,19 +166,4 @@ export class Mining {
     const changes = await changeTimes(pool, plan, columns, since, until, changeTimesAtOnce);
     await appendAccesses(pool, id, 'signals', changes);
   }
-}
-
-/** The source of a migration, and every way in which statements may speak of it. */
-export async function resolverOptionsOf(
-  pool: Pool,
-  { definition, plan }: Migration,
-): Promise<AccessResolverOptions> {
-  const { schema, name } = parseQualifiedName(definition.source);
-  return {
-    schema,
-    table: name,
-    key: plan.sourceKey,
-    columns: plan.sourceColumns.map((column) => column.name),
-    ...(await surroundingsOf(pool, schema, name)),
-  };
 }
