@@ -1,8 +1,6 @@
-import { changeTimes } from '../access/change-times.queries.ts';
 import { type AccessMiner, createAccessMiner, createAccessResolver } from '../access/index.ts';
 import { logSettings } from '../access/log-settings.queries.ts';
 import {
-  appendAccesses,
   createStore,
   forgetAccesses,
   type MiningState,
@@ -10,10 +8,10 @@ import {
   storeMined,
   touchMined,
 } from '../access/store.queries.ts';
-import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import { type EventOptions, LogFollower, logOptionsOf, requireReadableLog } from '../logs/index.ts';
 import type { Migration } from '../migration/status.store.ts';
+import { ChangeSignals } from './change-signals.ts';
 import { targetOfMigration } from './log-target.ts';
 
 /** Accesses kept for training; the oldest go first. */
@@ -25,16 +23,13 @@ export const holdSeconds = 0.3;
 const idleStoreEvery = 2;
 /** While the log stands still, it is said this often that its end is reached: the gate asks, in seconds. */
 const idleSayEvery = 5;
-/** The longest half-life of the change counters; older changes count for nothing. */
-const changeTimesHorizons = 128;
-const changeTimesAtOnce = 50_000;
-
 /**
  * Query log → accesses → access store, each exactly once: what was found and the place in the log behind it are stored
  * in one transaction. Any process may go on where another one stopped; of two at once, one finds that it was too late
  * and starts again from the stored place.
  */
 export class Mining {
+  readonly #signals: ChangeSignals;
   readonly #ctx: Context;
   readonly #migration: Migration;
   readonly #miner: AccessMiner | null;
@@ -51,6 +46,7 @@ export class Mining {
     server: EventOptions = {},
   ) {
     this.#server = server;
+    this.#signals = new ChangeSignals(ctx, migration);
     this.#ctx = ctx;
     this.#migration = migration;
     this.#miner = miner;
@@ -84,11 +80,8 @@ export class Mining {
   }
 
   async #step(): Promise<{ taken: number; behind: number }> {
-    let state = await this.#resume();
-    if (!state.signalsTaken && (!this.#follower || state.caughtUp)) {
-      await this.#takeSignals();
-      this.#state = state = { ...state, signalsTaken: true };
-    }
+    const state = await this.#resume();
+    if (!this.#follower || state.caughtUp) await this.#signals.take();
     if (!this.#follower || !this.#miner) return { taken: 0, behind: 0 };
     const before = this.#follower.counters.bytes;
     const accesses = this.#miner.take(await this.#follower.poll());
@@ -148,22 +141,5 @@ export class Mining {
       });
     this.#state = state;
     return state;
-  }
-
-  /** What the rows say of themselves (`signals`), for the time before anything else was seen. */
-  async #takeSignals(): Promise<void> {
-    const { pool, clock } = this.#ctx;
-    const { definition, plan, id } = this.#migration;
-    const { signals, predict } = definition;
-    const columns = [signals.createdAt, signals.updatedAt].filter((name) => name !== undefined);
-    if (!columns.length) return;
-    const { rows } = await pool.query<{ at: number | null }>(
-      "select min(first_at) as at from foreshadow.access_batch where migration_id = $1 and source = 'log'",
-      [id],
-    );
-    const until = rows[0]?.at ?? clock.now();
-    const since = until - changeTimesHorizons * seconds(predict.horizon);
-    const changes = await changeTimes(pool, plan, columns, since, until, changeTimesAtOnce);
-    await appendAccesses(pool, id, 'signals', changes);
   }
 }
