@@ -11,6 +11,7 @@ import { type MigrationFile, seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import type { Access } from '../core/access.ts';
 import { type Migration, recordOnce } from '../migration/status.store.ts';
+import { hashedKeysOf } from './hashed-keys.ts';
 
 /** The longest half-life of the change counters; older changes count for nothing. */
 const horizonsBack = 128;
@@ -68,7 +69,8 @@ export class ChangeSignals {
     found.sort((a, b) => a.at - b.at);
     // only what lies before the end of every full list is whole, and the next look begins there
     const kept = last !== null && found.length >= mostAtOnce ? found.slice(0, mostAtOnce) : found;
-    if (!(await appendSignals(pool, id, last, kept))) return 0;
+    const hashed = hashedKeysOf(this.#ctx, this.#migration)?.hashed(kept);
+    if (!(await appendSignals(pool, id, last, hashed ?? kept))) return 0;
     this.#done = logged || columns.length === 0 || (shadowing !== null && kept.length < mostAtOnce);
     return kept.length;
   }

@@ -12,6 +12,7 @@ import type { Context } from '../context.ts';
 import { type EventOptions, LogFollower, logOptionsOf, requireReadableLog } from '../logs/index.ts';
 import type { Migration } from '../migration/status.store.ts';
 import { ChangeSignals } from './change-signals.ts';
+import { hashedKeysOf } from './hashed-keys.ts';
 import { targetOfMigration } from './log-target.ts';
 
 /** Accesses kept for training; the oldest go first. */
@@ -55,6 +56,7 @@ export class Mining {
   /** @throws ForeshadowError LOG_UNREADABLE, by name */
   static async open(ctx: Context, migration: Migration): Promise<Mining> {
     const { definition } = migration;
+    hashedKeysOf(ctx, migration); // a secret that is missing is missed before anything is read
     await createStore(ctx.pool, migration.id);
     if (!definition.queryLog) return new Mining(ctx, migration, null);
     await requireReadableLog(definition.queryLog.path, definition.queryLog);
@@ -101,7 +103,7 @@ export class Mining {
       place: this.#follower.place(),
       behindBytes: behind,
       statistics: { ...counts, unresolved_shapes: unresolvedShapes.slice(0, 20) },
-      accesses,
+      accesses: hashedKeysOf(this.#ctx, this.#migration)?.hashed(accesses) ?? accesses,
     };
     const stored = await storeMined(this.#ctx.pool, this.#migration.id, state.version, step);
     if (!stored) {
