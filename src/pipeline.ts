@@ -20,6 +20,7 @@ import { describeMigration, type StatusDocument } from './migration/status.ts';
 import type { Finalized } from './migration/way-back/finalize.ts';
 import { requireWayBack, wayBackOf } from './migration/way-back/state.ts';
 import { giveUp, outlast } from './pipeline/failure.ts';
+import { requireKeySecret } from './pipeline/hashed-keys.ts';
 import { Run, type RunOptions, type Task } from './pipeline/run.ts';
 import * as step from './pipeline/steps.ts';
 import * as wayBack from './pipeline/way-back.ts';
@@ -149,6 +150,7 @@ export async function plan(ctx: Context, file: MigrationFile, options: RunOption
   const known = await findMigration(ctx.pool, file.name);
   if (known) return resume(ctx.pool, known, file);
   // before capture is installed: a path that is mistyped should cost nothing
+  if (file.queryLog?.hashKeys) requireKeySecret(ctx);
   if (file.queryLog) await requireReadableLog(file.queryLog.path, file.queryLog);
   const { error, draft, source, target } = await preflight(
     ctx.pool,

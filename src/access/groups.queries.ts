@@ -21,7 +21,7 @@ export async function groupsOfKeys(
   const groups = new Map<KeyId, string>();
   // thousands of rows share one text
   const texts = new Map<string, string>();
-  let source = await nameOf(pool, plan);
+  let source = await sourceName(pool, plan);
   await inKeyBatches(keys, plan, async (batch, ids) => {
     const rows = keysAsRows(plan, batch, 1);
     const query = () =>
@@ -35,7 +35,7 @@ export async function groupsOfKeys(
       const code = codeOf(error);
       if (code !== sqlstate.undefinedTable && code !== sqlstate.undefinedColumn) throw error;
       // renamed since we asked for its name
-      const now = await nameOf(pool, plan);
+      const now = await sourceName(pool, plan);
       const renamed = now !== source;
       source = renamed ? now : null;
       return renamed && now !== null ? query() : null;
@@ -50,7 +50,7 @@ export async function groupsOfKeys(
 }
 
 /** What the source is called now; null when it is gone. */
-async function nameOf(pool: Pool, plan: TablePlan): Promise<string | null> {
+export async function sourceName(pool: Pool, plan: TablePlan): Promise<string | null> {
   const { rows } = await pool.query<{ name: string }>(
     `select format('%I.%I', n.nspname, c.relname) as name
        from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = $1`,

@@ -1,4 +1,4 @@
-import type { Reason } from './reason.ts';
+import { type Reason, reasons } from './reason.ts';
 
 export interface UnresolvedShape {
   readonly shape: string;
@@ -49,7 +49,11 @@ export class StatisticsCounter {
     this.counts.accesses += accesses;
   }
 
-  unresolved(shape: string, reason: Reason): void {
+  unresolved(given: string, reason: Reason): void {
+    // where the parser gives up, the scan may have taken a part of a value for a word: what comes before the first
+    // value is safe to tell
+    const first = reason === reasons.unparsed ? given.indexOf('?') : -1;
+    const shape = first < 0 ? given : `${given.slice(0, first)}…`;
     const text = shape.length > shapeLength ? `${shape.slice(0, shapeLength)}…` : shape;
     const known = this.shapes.get(text);
     if (known) known.count++;

@@ -13,8 +13,6 @@ export interface MiningState {
   readonly version: number;
   readonly caughtUp: boolean;
   readonly behindBytes: number | null;
-  /** the rows' own change times (`signals`) were taken in */
-  readonly signalsTaken: boolean;
 }
 
 export interface MiningStep {
@@ -28,9 +26,7 @@ export interface MiningStep {
 export async function miningState(db: Pool, migrationId: number): Promise<MiningState | null> {
   const { rows } = await db.query(
     `select s.log_position as place, s.log_version::float8 as version, s.caught_up_at is not null as "caughtUp",
-            s.behind_bytes::float8 as "behindBytes",
-            exists (select 1 from foreshadow.access_batch b
-                     where b.migration_id = s.migration_id and b.source = 'signals') as "signalsTaken"
+            s.behind_bytes::float8 as "behindBytes"
        from foreshadow.access_store s where s.migration_id = $1`,
     [migrationId],
   );
@@ -97,6 +93,51 @@ export async function appendAccesses(
   if (!accesses.length) return;
   await createStore(pool, migrationId);
   await transaction(pool, (client) => append(client, migrationId, source, accesses));
+}
+
+/** Where the rows' own change times stand: seconds since the epoch; null for what is not there. */
+export interface SignalPlace {
+  /** the latest one taken in */
+  readonly last: number | null;
+  /** the earliest access that the log gave */
+  readonly firstLogged: number | null;
+  /** when capture began to see every change */
+  readonly shadowing: number | null;
+}
+
+export async function signalPlace(pool: Pool, migrationId: number): Promise<SignalPlace> {
+  const { rows } = await pool.query<SignalPlace>(
+    `select (select max(last_at) from foreshadow.access_batch where migration_id = $1 and source = 'signals') as last,
+            (select min(first_at) from foreshadow.access_batch where migration_id = $1 and source = 'log') as "firstLogged",
+            (select extract(epoch from shadowing_at)::float8 from foreshadow.migration_status where id = $1) as shadowing`,
+    [migrationId],
+  );
+  return rows[0] as SignalPlace;
+}
+
+/**
+ * Takes in change times found after `last`. @returns false when another process has been faster; then nothing was done
+ */
+export async function appendSignals(
+  pool: Pool,
+  migrationId: number,
+  last: number | null,
+  accesses: readonly Access[],
+): Promise<boolean> {
+  if (!accesses.length) return true;
+  return transaction(pool, async (client) => {
+    await client.query("set local lock_timeout = '5s'");
+    await client.query('select from foreshadow.access_store where migration_id = $1 for update', [
+      migrationId,
+    ]);
+    const { rows } = await client.query<{ last: number | null }>(
+      `select max(last_at) as last from foreshadow.access_batch where migration_id = $1 and source = 'signals'`,
+      [migrationId],
+    );
+    if ((rows[0]?.last ?? null) !== last) return false;
+    await append(client, migrationId, 'signals', accesses);
+    return true;
+  });
 }
 
 async function append(

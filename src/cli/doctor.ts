@@ -8,6 +8,7 @@ import { preflight } from '../migration/preflight/preflight.ts';
 import { migrationUnderWay, reportStatements } from '../pipeline/statements.ts';
 import { announcedBy } from '../pipeline/world.ts';
 import { backendCheck } from './backend-check.ts';
+import { logChecks } from './doctor-log.ts';
 import { type CommonFlags, parseNumber, print, remark, say, table, withContext } from './output.ts';
 import { statementsText } from './statements-text.ts';
 
@@ -39,6 +40,7 @@ export function doctorCommand(program: Command): Command {
           if (flags.statements && !file)
             throw new ForeshadowError('USAGE', '--statements needs a migration file');
           const underWay = flags.statements && file ? await migrationUnderWay(ctx, file) : null;
+          checks.push(...(await logChecks(ctx, file)));
           const result = file && !underWay ? await preflight(ctx.pool, file, options) : null;
           if (underWay)
             checks.push(
@@ -108,10 +110,9 @@ async function environment(ctx: Context): Promise<Check[]> {
   const version = await schemaVersion(ctx.pool);
   const { rows } = await ctx.pool.query<{ name: string; setting: string; unit: string | null }>(
     `select name, setting, unit from pg_settings
-      where name in ('log_statement', 'log_destination', 'logging_collector', 'deadlock_timeout', 'max_connections')`,
+      where name in ('deadlock_timeout', 'max_connections')`,
   );
   const setting = (name: string) => rows.find((row) => row.name === name)?.setting ?? '';
-  const jsonlog = setting('log_destination').includes('jsonlog') && setting('logging_collector') === 'on';
   const deadlock = Number(setting('deadlock_timeout'));
   return [
     ok('server', `PostgreSQL ${ctx.serverVersion}`),
@@ -119,13 +120,6 @@ async function environment(ctx: Context): Promise<Check[]> {
       ? ok('schema', `foreshadow is installed, version ${version}`)
       : warn('schema', 'foreshadow is not installed here', 'Run: foreshadow init'),
     await backendCheck(),
-    jsonlog
-      ? ok('query log', `jsonlog is on, log_statement = ${setting('log_statement')}`)
-      : warn(
-          'query log',
-          'the server does not write a jsonlog; prediction would rest on captured changes alone',
-          "Set logging_collector = on (restart), log_destination = 'jsonlog', log_statement = 'all'.",
-        ),
     deadlock >= 500
       ? ok('deadlock_timeout', `${deadlock} ms`)
       : warn(

@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { columnsAndKey, surroundingsOf } from '../access/catalogue.queries.ts';
 import type { AccessResolverOptions } from '../access/index.ts';
 import { logSettings } from '../access/log-settings.queries.ts';
 import { ForeshadowError } from '../core/errors.ts';
@@ -10,7 +9,8 @@ import { type LogFormat, logOptionsOf, type ReadLogOptions } from '../logs/index
 import { getMigration } from '../migration/status.store.ts';
 import { EventsWriter, readEventsFile } from '../model/index.ts';
 import { type LogReading, readAccesses } from '../pipeline/log-reading.ts';
-import { Mining, resolverOptionsOf } from '../pipeline/mining.ts';
+import { targetOf, targetOfMigration } from '../pipeline/log-target.ts';
+import { holdSeconds, Mining } from '../pipeline/mining.ts';
 import { reportAccesses } from '../pipeline/reporting.ts';
 import { type CommonFlags, configOf, print, remark, say, table, withContext } from './output.ts';
 
@@ -52,16 +52,9 @@ export function learnCommand(program: Command): Command {
         ? [offlineTarget(schema, relation, flags), readOptions(flags, {}, flags.database)]
         : await withContext(command, async ({ pool }) => {
             const names = flags.key?.split(',').map((part) => part.split(':')[0]?.trim() ?? '');
-            const { columns, key } = await columnsAndKey(pool, schema, relation, names);
-            const around = await surroundingsOf(pool, schema, relation);
             const { rows } = await pool.query<{ name: string }>('select current_database() as name');
-            if (key.length === 0)
-              throw new ForeshadowError(
-                'NO_KEY',
-                `${flags.table} has no primary key: name its key with --key`,
-              );
             return [
-              { schema, table: relation, key, columns, ...around } satisfies AccessResolverOptions,
+              await targetOf(pool, flags.table as string, names),
               readOptions(flags, await logSettings(pool), flags.database ?? rows[0]?.name),
             ] as const;
           });
@@ -152,18 +145,24 @@ async function learnForMigration(name: string, flags: LearnFlags, command: Comma
         );
       const mining = await Mining.open(ctx, migration);
       let stored = 0;
-      for (let behind = 1; behind > 0; ) {
-        const step = await mining.step();
-        stored += step.taken;
-        behind = step.behind;
-      }
+      const toTheEnd = async () => {
+        for (let behind = 1; behind > 0; ) {
+          const step = await mining.step();
+          stored += step.taken;
+          behind = step.behind;
+        }
+      };
+      await toTheEnd();
+      // the last statements may still turn out to have failed
+      await ctx.clock.sleep(holdSeconds * 1000 + 50);
+      await toTheEnd();
       if (flags.json) print({ schema: 1, stored });
       else say(`${stored} accesses stored for ${name}`);
       return;
     }
     const { rows } = await ctx.pool.query<{ name: string }>('select current_database() as name');
     const options = readOptions(flags, await logSettings(ctx.pool), flags.database ?? rows[0]?.name);
-    const target = await resolverOptionsOf(ctx.pool, migration);
+    const target = await targetOfMigration(ctx.pool, migration);
     const report = await measured(() =>
       readAccesses(flags.log ?? [], target, options, async (accesses) => {
         if (!flags.dryRun) await reportAccesses(ctx, migration, accesses);

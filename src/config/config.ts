@@ -18,6 +18,8 @@ export interface Config {
   readonly backend?: BackendName;
   /** places where this process is to die or stop, for tests (core/failpoint.ts) */
   readonly failpoints?: string;
+  /** for `queryLog.hashKeys`: what the hashes of keys are made with */
+  readonly keySecret?: string;
 }
 
 const ours: readonly string[] = [
@@ -25,6 +27,7 @@ const ours: readonly string[] = [
   'FORESHADOW_LOG_LEVEL',
   'FORESHADOW_BACKEND',
   'FORESHADOW_FAILPOINTS',
+  'FORESHADOW_KEY_SECRET',
   ...httpVariables,
 ];
 
@@ -42,12 +45,16 @@ export function loadConfig(env: Environment, flags: Partial<Config> = {}): Confi
   if (!(logLevels as readonly string[]).includes(level)) {
     throw new ForeshadowError('BAD_CONFIG', `log level ${level} is none of ${logLevels.join(', ')}`);
   }
+  const secret = env.FORESHADOW_KEY_SECRET;
+  if (secret !== undefined && secret.length < 16)
+    throw new ForeshadowError('BAD_CONFIG', 'FORESHADOW_KEY_SECRET must have 16 characters or more');
   const backend = flags.backend ?? backendOf(env);
   return Object.freeze({
     databaseUrl: flags.databaseUrl ?? databaseUrl(env),
     modelsDir: flags.modelsDir ?? env.FORESHADOW_MODELS ?? 'models',
     logLevel: level as LogLevel,
     ...(backend ? { backend } : {}),
+    ...(secret ? { keySecret: secret } : {}),
     ...(env.FORESHADOW_FAILPOINTS ? { failpoints: env.FORESHADOW_FAILPOINTS } : {}),
   });
 }

@@ -107,7 +107,16 @@ export const MigrationFile = Type.Object(
       { ...closed, default: {} },
     ),
     signals: Type.Object(
-      { createdAt: Type.Optional(Type.String()), updatedAt: Type.Optional(Type.String()) },
+      {
+        createdAt: Type.Optional(Type.String()),
+        updatedAt: Type.Optional(Type.String()),
+        commitTimestamps: Type.Optional(
+          Type.Boolean({
+            description:
+              'Without such columns: when each row was committed (track_commit_timestamp), by one pass over the table.',
+          }),
+        ),
+      },
       { ...closed, default: {}, description: 'Source columns with change times.' },
     ),
     queryLog: Type.Optional(
@@ -120,6 +129,11 @@ export const MigrationFile = Type.Object(
           format: Type.Optional(
             Type.Union([Type.Literal('csvlog'), Type.Literal('jsonlog'), Type.Literal('stderr')], {
               description: 'As in log_destination; found by looking when absent.',
+            }),
+          ),
+          hashKeys: Type.Optional(
+            Type.Boolean({
+              description: 'Keep keys in the access store only as keyed hashes (FORESHADOW_KEY_SECRET).',
             }),
           ),
           linePrefix: Type.Optional(

@@ -1,15 +1,6 @@
-import type { Pool } from 'pg';
-import { surroundingsOf } from '../access/catalogue.queries.ts';
-import { changeTimes } from '../access/change-times.queries.ts';
-import {
-  type AccessMiner,
-  type AccessResolverOptions,
-  createAccessMiner,
-  createAccessResolver,
-} from '../access/index.ts';
+import { type AccessMiner, createAccessMiner, createAccessResolver } from '../access/index.ts';
 import { logSettings } from '../access/log-settings.queries.ts';
 import {
-  appendAccesses,
   createStore,
   forgetAccesses,
   type MiningState,
@@ -17,31 +8,29 @@ import {
   storeMined,
   touchMined,
 } from '../access/store.queries.ts';
-import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
-import { parseQualifiedName } from '../db/ident.ts';
 import { type EventOptions, LogFollower, logOptionsOf, requireReadableLog } from '../logs/index.ts';
 import type { Migration } from '../migration/status.store.ts';
+import { ChangeSignals } from './change-signals.ts';
+import { hashedKeysOf } from './hashed-keys.ts';
+import { targetOfMigration } from './log-target.ts';
 
 /** Accesses kept for training; the oldest go first. */
 export const keptAccesses = 4_000_000;
 const bytesAtOnce = 2 << 20;
 /** A statement that fails later than this after its line was seen counts as executed: longer, and scores show the past. */
-const holdSeconds = 0.3;
+export const holdSeconds = 0.3;
 /** The place is stored with every access, and without any at most this often. */
 const idleStoreEvery = 2;
 /** While the log stands still, it is said this often that its end is reached: the gate asks, in seconds. */
 const idleSayEvery = 5;
-/** The longest half-life of the change counters; older changes count for nothing. */
-const changeTimesHorizons = 128;
-const changeTimesAtOnce = 50_000;
-
 /**
  * Query log → accesses → access store, each exactly once: what was found and the place in the log behind it are stored
  * in one transaction. Any process may go on where another one stopped; of two at once, one finds that it was too late
  * and starts again from the stored place.
  */
 export class Mining {
+  readonly #signals: ChangeSignals;
   readonly #ctx: Context;
   readonly #migration: Migration;
   readonly #miner: AccessMiner | null;
@@ -58,6 +47,7 @@ export class Mining {
     server: EventOptions = {},
   ) {
     this.#server = server;
+    this.#signals = new ChangeSignals(ctx, migration);
     this.#ctx = ctx;
     this.#migration = migration;
     this.#miner = miner;
@@ -66,10 +56,11 @@ export class Mining {
   /** @throws ForeshadowError LOG_UNREADABLE, by name */
   static async open(ctx: Context, migration: Migration): Promise<Mining> {
     const { definition } = migration;
+    hashedKeysOf(ctx, migration); // a secret that is missing is missed before anything is read
     await createStore(ctx.pool, migration.id);
     if (!definition.queryLog) return new Mining(ctx, migration, null);
     await requireReadableLog(definition.queryLog.path, definition.queryLog);
-    const resolver = await createAccessResolver(await resolverOptionsOf(ctx.pool, migration));
+    const resolver = await createAccessResolver(await targetOfMigration(ctx.pool, migration));
     const database = await ctx.pool.query<{ name: string }>('select current_database() as name');
     const name = database.rows[0]?.name ?? '';
     const settings = logOptionsOf(await logSettings(ctx.pool));
@@ -91,11 +82,8 @@ export class Mining {
   }
 
   async #step(): Promise<{ taken: number; behind: number }> {
-    let state = await this.#resume();
-    if (!state.signalsTaken && (!this.#follower || state.caughtUp)) {
-      await this.#takeSignals();
-      this.#state = state = { ...state, signalsTaken: true };
-    }
+    const state = await this.#resume();
+    if (!this.#follower || state.caughtUp) await this.#signals.take();
     if (!this.#follower || !this.#miner) return { taken: 0, behind: 0 };
     const before = this.#follower.counters.bytes;
     const accesses = this.#miner.take(await this.#follower.poll());
@@ -115,7 +103,7 @@ export class Mining {
       place: this.#follower.place(),
       behindBytes: behind,
       statistics: { ...counts, unresolved_shapes: unresolvedShapes.slice(0, 20) },
-      accesses,
+      accesses: hashedKeysOf(this.#ctx, this.#migration)?.hashed(accesses) ?? accesses,
     };
     const stored = await storeMined(this.#ctx.pool, this.#migration.id, state.version, step);
     if (!stored) {
@@ -156,36 +144,4 @@ export class Mining {
     this.#state = state;
     return state;
   }
-
-  /** What the rows say of themselves (`signals`), for the time before anything else was seen. */
-  async #takeSignals(): Promise<void> {
-    const { pool, clock } = this.#ctx;
-    const { definition, plan, id } = this.#migration;
-    const { signals, predict } = definition;
-    const columns = [signals.createdAt, signals.updatedAt].filter((name) => name !== undefined);
-    if (!columns.length) return;
-    const { rows } = await pool.query<{ at: number | null }>(
-      "select min(first_at) as at from foreshadow.access_batch where migration_id = $1 and source = 'log'",
-      [id],
-    );
-    const until = rows[0]?.at ?? clock.now();
-    const since = until - changeTimesHorizons * seconds(predict.horizon);
-    const changes = await changeTimes(pool, plan, columns, since, until, changeTimesAtOnce);
-    await appendAccesses(pool, id, 'signals', changes);
-  }
-}
-
-/** The source of a migration, and every way in which statements may speak of it. */
-export async function resolverOptionsOf(
-  pool: Pool,
-  { definition, plan }: Migration,
-): Promise<AccessResolverOptions> {
-  const { schema, name } = parseQualifiedName(definition.source);
-  return {
-    schema,
-    table: name,
-    key: plan.sourceKey,
-    columns: plan.sourceColumns.map((column) => column.name),
-    ...(await surroundingsOf(pool, schema, name)),
-  };
 }

@@ -6,12 +6,14 @@ import { codeOf, sqlstate } from '../db/sqlstate.ts';
 import { FeatureEngine } from '../features/engine.ts';
 import type { Migration } from '../migration/status.store.ts';
 import { type ChangeEvent, changesSince } from '../shadow/wanted.queries.ts';
+import { hashedKeysOf } from './hashed-keys.ts';
 import { type Announced, announcedTo, groupsOf, specOf } from './world.ts';
 
 /** Lanes append captured changes late and in no order, so each look begins this many seconds before the last. */
 const overlapSeconds = 10;
 const changesAtOnce = 50_000;
 const batchesAtOnce = 100;
+const mostWaiting = 200_000;
 
 /**
  * What is known about the application's use of the source, as live features: the access store, followed, and captured
@@ -28,6 +30,8 @@ export class Observation {
   #seq = 0;
   #seenChanges = new Map<string, number>();
   #changesFrom = 0;
+  /** of keys that are known by their hash only, until the next pass over the table */
+  #waiting: Access[] = [];
   /** of the keys that are being taken in: the engine asks for each once, at first sight */
   #groups: ReadonlyMap<KeyId, string> = new Map();
 
@@ -48,22 +52,34 @@ export class Observation {
   async poll(migration: Migration): Promise<Access[]> {
     const added: Access[] = [];
     for (;;) {
-      const batches = await batchesAfter(this.#ctx.pool, migration.id, this.#seq, batchesAtOnce);
+      const { seq, accesses, waiting, more } = await this.#stored(migration);
       await this.#lookUp(
         migration,
-        batches.flatMap(({ accesses }) => accesses.map(({ key }) => key)),
+        accesses.map(({ key }) => key),
       );
-      for (const { seq, accesses } of batches) {
-        this.#take(accesses);
-        for (const access of accesses) added.push(access);
-        this.#seq = seq;
-      }
-      if (batches.length < batchesAtOnce) break;
+      this.#take(accesses);
+      for (const access of accesses) added.push(access);
+      this.#seq = seq;
+      this.#waiting = waiting;
+      if (!more) break;
     }
     this.#groups = new Map();
     if (migration.physical && migration.write_to === 'source')
       for (const access of await this.#followChanges(migration)) added.push(access);
     return added.sort((a, b) => a.at - b.at);
+  }
+
+  /** The next accesses; where the store holds hashes of keys, with the keys that they stand for. */
+  async #stored(migration: Migration) {
+    const batches = await batchesAfter(this.#ctx.pool, migration.id, this.#seq, batchesAtOnce);
+    const place = { seq: batches.at(-1)?.seq ?? this.#seq, more: batches.length === batchesAtOnce };
+    const accesses = batches.flatMap((batch) => batch.accesses);
+    const hashed = hashedKeysOf(this.#ctx, migration);
+    const waiting: Access[] = [];
+    if (!hashed) return { ...place, accesses, waiting };
+    // those that nobody could tell the last time are asked for again
+    const revealed = await hashed.revealed([...this.#waiting, ...accesses], waiting);
+    return { ...place, accesses: revealed, waiting: waiting.slice(-mostWaiting) };
   }
 
   /** Groups of rows that were not seen yet; none where the migration names no column for them. */
@@ -120,19 +136,19 @@ export class Observation {
 
 /** Everything that was observed so far and is still kept, for training. */
 export async function observedSoFar(ctx: Context, migration: Migration): Promise<Access[]> {
-  const all: Access[] = [];
+  let all: Access[] = [];
   const known = new Set<KeyId>();
+  const hashed = hashedKeysOf(ctx, migration);
   for (let seq = 0; ; ) {
     const batches = await batchesAfter(ctx.pool, migration.id, seq, batchesAtOnce);
     for (const batch of batches) {
-      for (const access of batch.accesses) {
-        all.push(access);
-        known.add(access.key);
-      }
+      for (const access of batch.accesses) all.push(access);
       seq = batch.seq;
     }
     if (batches.length < batchesAtOnce) break;
   }
+  if (hashed) all = await hashed.revealed(all, [], true);
+  for (const { key } of all) known.add(key);
   if (!migration.physical || migration.write_to === 'target') return all;
   const seen = new Set<string>();
   for (let from = 0; ; ) {

@@ -2,6 +2,7 @@ import { appendAccesses } from '../access/store.queries.ts';
 import type { Context } from '../context.ts';
 import type { Access } from '../core/access.ts';
 import type { Migration } from '../migration/status.store.ts';
+import { hashedKeysOf } from './hashed-keys.ts';
 
 /**
  * Takes in accesses that did not come from following the log: reported over HTTP, read from a file of events or from
@@ -12,5 +13,6 @@ export async function reportAccesses(
   migration: Migration,
   accesses: readonly Access[],
 ): Promise<void> {
-  await appendAccesses(ctx.pool, migration.id, 'reported', accesses);
+  const hashed = hashedKeysOf(ctx, migration)?.hashed(accesses);
+  await appendAccesses(ctx.pool, migration.id, 'reported', hashed ?? accesses);
 }

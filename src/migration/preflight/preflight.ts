@@ -168,7 +168,9 @@ async function examine(
     const message = `predict.group names "${group}", which is no column of ${file.source}`;
     checks.push(refuse('predict', new ForeshadowError('BAD_MIGRATION_FILE', message)));
   }
-  for (const [name, column] of Object.entries(file.signals)) {
+  const { createdAt, updatedAt } = file.signals;
+  for (const [name, column] of Object.entries({ createdAt, updatedAt })) {
+    if (column === undefined) continue;
     const known = source.columns.find((candidate) => candidate.name === column);
     if (known?.category === 'D') continue;
     const message = `signals.${name} names "${column}", which is no column of ${file.source} with a time`;
