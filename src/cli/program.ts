@@ -14,6 +14,7 @@ import { pauseCommand, resumeCommand } from './pause.ts';
 import { runCommand } from './run.ts';
 import { scoreCommand } from './score.ts';
 import { serveCommand } from './serve.ts';
+import { shadowCommand } from './shadow.ts';
 import { startCommand } from './start.ts';
 import { statusCommand } from './status.ts';
 import { throttleCommand } from './throttle.ts';
@@ -48,6 +49,7 @@ export function createProgram(): Command {
     pauseCommand,
     resumeCommand,
     throttleCommand,
+    shadowCommand,
     cutoverCommand,
     verifyCommand,
     abortCommand,

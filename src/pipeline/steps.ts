@@ -27,7 +27,15 @@ import {
 import { Coverage, type Rival, type Selection } from '../shadow/coverage.ts';
 import { forgetChanges, storedMembers } from '../shadow/wanted.queries.ts';
 import { copyProgress } from '../sync/lane.queries.ts';
-import { choiceIsDue, chooseShadow, fillRandom, heatRanges, lookNow, type Sampling } from './choice.ts';
+import {
+  choiceIsDue,
+  chooseShadow,
+  fillRandom,
+  heatRanges,
+  lookNow,
+  type Sampling,
+  sizeIsNew,
+} from './choice.ts';
 import { estimateAfterwards, estimateCopy } from './estimate.ts';
 import { learn, trainingIsDue } from './learning.ts';
 import { coverageColumn, evaluationIsDue, lagNow, measure } from './measurement.ts';
@@ -124,7 +132,7 @@ export async function resample(run: Run): Promise<void> {
 /** Shadow → confidence → gate. */
 export async function evaluate(run: Run): Promise<void> {
   const { ctx, live } = run;
-  if ((run.migration.sampling as Sampling).chosen_at === undefined) return;
+  if ((run.migration.sampling as Sampling).chosen_at === undefined || sizeIsNew(run.migration)) return;
   await live.follow(run.migration);
   await live.measureCoverage(run.migration);
   const { gate, source } = await measure(ctx, run.migration, run.lanes, live.coverage, live.source);
