@@ -18,7 +18,6 @@ import {
 import { tend } from '../migration/tend.ts';
 import {
   beginVerification,
-  comparisonSnapshots,
   requireEqual,
   type VerificationProgress,
   verificationOf,
@@ -269,7 +268,8 @@ export async function verifyAll(run: Run): Promise<void> {
   const { ctx, migration } = run;
   run.emit({ type: 'step', step: 'verifying', at: run.at });
   const kept = migration.verification_progress as VerificationProgress | null;
-  let progress = kept ?? beginVerification(comparisonSnapshots(migration));
+  // an earlier version kept something else: then from the start
+  let progress = kept?.atOnce ? kept : beginVerification();
   while (!progress.done) {
     if (run.over) return;
     progress = await verifyNext(ctx.pool, migration.plan, progress, {
@@ -278,6 +278,7 @@ export async function verifyAll(run: Run): Promise<void> {
       check: () => run.checkTime(),
       ...(run.options.signal ? { signal: run.options.signal } : {}),
     });
+    await run.breathe();
     await updateStatus(ctx.pool, migration.id, {
       verification_progress: progress,
       eta_total_s: verificationLeft(run, progress),
