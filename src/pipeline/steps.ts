@@ -134,8 +134,8 @@ export async function evaluate(run: Run): Promise<void> {
   if ((run.migration.sampling as Sampling).chosen_at === undefined || sizeIsNew(run.migration)) return;
   await live.follow(run.migration);
   await live.measureCoverage(run.migration);
-  const { gate, source } = await measure(ctx, run.migration, run.lanes, live.coverage, live.source);
-  live.source = source;
+  const { gate, known } = await measure(ctx, run.migration, run.lanes, live.coverage, live.known);
+  live.known = known;
   await run.refresh();
   if (!gate.open) run.emit({ type: 'wait', reason: gate.reasons[0] ?? '', at: run.at });
   const { status } = run.migration;
