@@ -17,6 +17,7 @@ import { rollbackCommand } from './rollback.ts';
 import { runCommand } from './run.ts';
 import { scoreCommand } from './score.ts';
 import { serveCommand } from './serve.ts';
+import { shadowCommand } from './shadow.ts';
 import { startCommand } from './start.ts';
 import { statusCommand } from './status.ts';
 import { throttleCommand } from './throttle.ts';
@@ -51,6 +52,7 @@ export function createProgram(): Command {
     pauseCommand,
     resumeCommand,
     throttleCommand,
+    shadowCommand,
     cutoverCommand,
     verifyCommand,
     abortCommand,

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { ForeshadowError } from '../core/errors.ts';
 import { requireSchema } from '../db/migrate.ts';
 import { getMigration } from '../migration/status.store.ts';
-import { comparisonSnapshots, requireEqual, verify } from '../migration/verify.ts';
+import { requireEqual, verify } from '../migration/verify.ts';
 import { type CommonFlags, print, say, withContext } from './output.ts';
 
 export function verifyCommand(program: Command): Command {
@@ -17,8 +17,7 @@ export function verifyCommand(program: Command): Command {
           const message = `migration ${name} is ${migration.status}${migration.phase === 'copy' ? ', still copying' : ''}; only a complete copy that writes have not left yet can be compared`;
           throw new ForeshadowError('CONFLICT', message);
         }
-        const snapshots = comparisonSnapshots(migration);
-        const result = await verify(ctx.pool, migration.plan, { snapshots, clock: ctx.clock, repair: false });
+        const result = await verify(ctx.pool, migration.plan, { clock: ctx.clock, repair: false });
         // Before the result: with --json there is one document, and the error's detail holds the keys.
         requireEqual(migration.plan, result);
         if (flags.json) print({ schema: 1, name, ...result });

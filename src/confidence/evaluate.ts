@@ -17,7 +17,7 @@ export interface EvaluateOptions extends SourceOptions {
   readonly source?: SourceStatistics;
   /** share of the table that may change, beyond the last window, before the source is measured anew (0.01) */
   readonly maxDrift?: number;
-  /** most members to check row by row in one evaluation; another random choice each time (50,000) */
+  /** most members to check row by row in one evaluation; another random choice each time (20,000) */
   readonly checkLimit?: number;
 }
 
@@ -25,11 +25,14 @@ export interface Evaluation {
   readonly report: ConfidenceReport;
   /** to be handed to the next evaluation */
   readonly source: SourceStatistics;
+  /** rows that the next evaluation should check, by the time that these took */
+  readonly checkLimit: number;
 }
 
 /**
  * One evaluation of the confidence level, in a REPEATABLE READ READ ONLY transaction of its own, so that all numbers
- * are of one snapshot. The client must not be in a transaction; statement_timeout is the caller's.
+ * are of one snapshot. Statistics of the source, which take the longest, are measured before it, in a snapshot of their
+ * own: what changed since counts as changed. The client must not be in a transaction; statement_timeout is the caller's.
  */
 export async function evaluate(
   client: ClientBase,
@@ -37,34 +40,63 @@ export async function evaluate(
   settings: MigrationFile['confidence'],
   options: EvaluateOptions,
 ): Promise<Evaluation> {
+  const { fields } = comparableFields(plan, settings.fields);
+  const known = options.source && covers(options.source, fields) ? options.source : null;
+  const first =
+    known && (await snapshot(client, () => measureAndJudge(client, plan, settings, known, options)));
+  if (first) return first;
+  const source = await collectSourceStatistics(client, plan, fields, options);
+  const anew = { ...options, maxDrift: Number.POSITIVE_INFINITY };
+  const evaluation = await snapshot(client, () => measureAndJudge(client, plan, settings, source, anew));
+  if (!evaluation) throw new Error('unreachable: what was measured just now serves');
+  return evaluation;
+}
+
+async function snapshot<T>(client: ClientBase, work: () => Promise<T>): Promise<T> {
   await client.query('begin isolation level repeatable read read only');
   try {
-    const evaluation = await measureAndJudge(client, plan, settings, options);
+    const result = await work();
     await client.query('commit');
-    return evaluation;
+    return result;
   } catch (error) {
     await client.query('rollback').catch(() => {}); // the connection may be gone: the first error says more
     throw error;
   }
 }
 
+/** Members that are checked in the first evaluation; later as many as can be in this time, within these bounds. */
+const firstChecked = 20_000;
+const checkMs = 1000;
+const fewestChecked = 1000;
+const mostChecked = 50_000;
+
+/** @returns null when the source has moved on so far that it must be measured anew */
 async function measureAndJudge(
   client: ClientBase,
   plan: TablePlan,
   settings: MigrationFile['confidence'],
+  source: SourceStatistics,
   options: EvaluateOptions,
-): Promise<Evaluation> {
+): Promise<Evaluation | null> {
   const { fields, unknown } = comparableFields(plan, settings.fields);
   const members = await memberState(client, plan);
   const piEff = Math.min(options.pi0, members.firstAbsent ?? options.pi0);
   const windowStart = members.now - seconds(settings.window);
-  const { source, changed } = await currentSource(client, plan, fields, windowStart, options);
+  const since = Math.min(source.changesSince, windowStart);
+  const { changed, inWindow } = await changedKeys(client, plan, since, windowStart);
+  // measuring again cannot help against what changes within every window
+  const drift = (changed - inWindow) / Math.max(1, source.rows);
+  if (drift > (options.maxDrift ?? 0.01)) return null;
   const counted = await countMembers(client, plan, fields, source, piEff);
+  const limit = options.checkLimit ?? firstChecked;
+  const present = Math.max(1, members.presentA + counted.randomMembers);
+  const began = performance.now();
   const checks = await checkedMembers(client, plan, {
     piEff,
-    rate: Math.min(1, (options.checkLimit ?? 50_000) / Math.max(1, members.presentA + counted.randomMembers)),
+    rate: Math.min(1, limit / present),
     salt: Math.floor(members.now * 1000),
   });
+  const perRow = (performance.now() - began) / Math.min(limit, present);
 
   const report = calculateMigrationConfidenceLevel(
     {
@@ -89,28 +121,8 @@ async function measureAndJudge(
     settings,
     seededRng(plan.seed),
   );
-  return { report, source };
-}
-
-/** The caller's statistics while they serve, new ones otherwise; and how many keys changed since. */
-async function currentSource(
-  client: ClientBase,
-  plan: TablePlan,
-  fields: readonly ComparableField[],
-  windowStart: number,
-  options: EvaluateOptions,
-): Promise<{ source: SourceStatistics; changed: number }> {
-  const changesOf = (source: SourceStatistics) =>
-    changedKeys(client, plan, Math.min(source.changesSince, windowStart), windowStart);
-  const known = options.source;
-  if (known && covers(known, fields)) {
-    const { changed, inWindow } = await changesOf(known);
-    // measuring again cannot help against what changes within every window
-    const drift = (changed - inWindow) / Math.max(1, known.rows);
-    if (drift <= (options.maxDrift ?? 0.01)) return { source: known, changed };
-  }
-  const source = await collectSourceStatistics(client, plan, fields, options);
-  return { source, changed: (await changesOf(source)).changed };
+  const affordable = Math.round(checkMs / Math.max(1e-6, perRow));
+  return { report, source, checkLimit: Math.max(fewestChecked, Math.min(mostChecked, affordable)) };
 }
 
 function covers(source: SourceStatistics, fields: readonly ComparableField[]): boolean {

@@ -1,5 +1,6 @@
 import type { ClientBase } from 'pg';
 import type { TablePlan } from '../core/plan.ts';
+import { codeOf, sqlstate } from '../db/sqlstate.ts';
 import { attempt } from './attempt.ts';
 import { quantileBins, sizeOf } from './bins.ts';
 import type { BinCount } from './count-by-bin.ts';
@@ -43,7 +44,7 @@ export interface SourceField {
 }
 
 export interface SourceOptions {
-  /** tables above this many rows are sampled (1,000,000) */
+  /** tables above this many rows are sampled (1,000,000); fewer where that many take too long */
   readonly scanRows?: number;
   /** rows that decide where the bins lie (20,000): they need not be exact, the same bins count both sides */
   readonly edgeRows?: number;
@@ -54,12 +55,43 @@ const blockGroups = 32;
 /** When a table was never analysed. Too many is safe: a sample instead of a long scan. */
 const rowsPerBlock = 100;
 
-/** Measures the source in the caller's transaction. A field whose expression fails is left out, by name. */
+/** A statement of ours that takes longer than this, in ms, makes its snapshot old. */
+const longestLook = 2000;
+/** Fewer rows than this say too little, however long they take. */
+const fewestRows = 2000;
+
+/**
+ * Measures the source, in transactions of its own. A field whose expression fails is left out, by name; a sample that
+ * takes too long is made smaller, and its error larger.
+ */
 export async function collectSourceStatistics(
   client: ClientBase,
   plan: TablePlan,
   fields: readonly ComparableField[],
   { scanRows = 1_000_000, edgeRows = 20_000 }: SourceOptions = {},
+): Promise<SourceStatistics> {
+  for (let most = scanRows; ; most = Math.floor(most / 4)) {
+    const last = most / 4 < fewestRows;
+    await client.query('begin isolation level repeatable read read only');
+    try {
+      // the caller's own limit, where it is shorter, comes back with the end of the transaction
+      if (!last) await client.query(`set local statement_timeout = ${longestLook}`);
+      const limits = { scanRows: most, edgeRows: Math.min(edgeRows, most) };
+      const found = await measureSource(client, plan, fields, limits);
+      await client.query('commit');
+      return found;
+    } catch (error) {
+      await client.query('rollback').catch(() => {}); // the connection may be gone: the first error says more
+      if (last || codeOf(error) !== sqlstate.queryCanceled) throw error;
+    }
+  }
+}
+
+async function measureSource(
+  client: ClientBase,
+  plan: TablePlan,
+  fields: readonly ComparableField[],
+  { scanRows, edgeRows }: Required<SourceOptions>,
 ): Promise<SourceStatistics> {
   const size = await sourceSize(client, plan.sourceOid);
   const rows = size.rows >= 0 ? size.rows : size.blocks * rowsPerBlock;

@@ -164,11 +164,6 @@ export const MigrationFile = Type.Object(
         rowsPerSecond: Type.Optional(
           Type.Integer({ minimum: 1, description: 'Upper limit of the copy; none when absent.' }),
         ),
-        fullCompareBelow: Type.Integer({
-          minimum: 0,
-          default: 2_000_000,
-          description: 'Below this many rows every row is compared exactly, above it by range checksums.',
-        }),
       },
       { ...closed, default: {} },
     ),

@@ -1,5 +1,4 @@
 import type { ClientBase, Pool } from 'pg';
-import { ident } from './ident.ts';
 
 export interface CatalogColumn {
   readonly name: string;
@@ -109,13 +108,30 @@ export function fingerprintSql(oid: number): string {
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = ${oid})`;
 }
 
-/** Above this many rows the statistics' guess serves: counting would hold a snapshot for long. */
+/** Above this many rows the statistics' guess serves: counting would read for long. */
 const countedRows = 5_000_000;
+/** Blocks that are counted in one statement: a snapshot of a fraction of a second. */
+const countedBlocks = 8192;
 
+/** Rows of a table with its partitions, a piece at a time: exact while nobody writes, and near enough otherwise. */
 export async function countRows(pool: Pool, table: CatalogTable): Promise<number> {
   if (table.estimatedRows > countedRows) return table.estimatedRows;
-  const { rows } = await pool.query<{ n: string }>(
-    `select count(*) as n from ${ident(table.schema, table.name)}`,
+  const { rows: leaves } = await pool.query<{ name: string; blocks: number }>(
+    `select c.oid::regclass::text as name, (pg_relation_size(c.oid) / current_setting('block_size')::int)::float8 as blocks
+       from (select $1::oid as relid union select p.relid from pg_partition_tree($1::oid::regclass) p) p
+       join pg_class c on c.oid = p.relid and c.relkind <> 'p'`,
+    [table.oid],
   );
-  return Number(rows[0]?.n ?? 0);
+  let total = 0;
+  for (const { name, blocks } of leaves) {
+    for (let from = 0; from === 0 || from < blocks; from += countedBlocks) {
+      // the last piece is open: blocks that were added meanwhile count too
+      const to = from + countedBlocks < blocks ? `and ctid < '(${from + countedBlocks},0)'` : '';
+      const { rows } = await pool.query<{ n: number }>(
+        `select count(*)::float8 as n from only ${name} where ctid >= '(${from},0)' ${to}`,
+      );
+      total += rows[0]?.n ?? 0;
+    }
+  }
+  return total;
 }

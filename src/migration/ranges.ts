@@ -6,7 +6,7 @@ import { sourceKey } from '../sync/fragments.ts';
 const rowsPerRange = 5_000;
 const maxRanges = 512;
 /** Up to this many rows the bounds come from all keys, above it from a block sample. */
-const scannedRows = 2_000_000;
+const scannedRows = 200_000;
 
 /**
  * Cuts the key space into ranges of about equal size, both ends open, in S's own order, and deals neighbouring ranges

@@ -4,6 +4,7 @@ import type { Knobs } from '../config/throttle-settings.ts';
 import type { CoverageReport } from '../shadow/coverage.ts';
 import type { Gate } from './gate.ts';
 import { type HealthLimits, healthLimits, type Warning, waiting, warningsOf } from './health.queries.ts';
+import { shadowFraction } from './shadow-size.store.ts';
 import { getMigration, type LockRecord, lockHistory, type Migration } from './status.store.ts';
 import type { ThrottleState } from './throttle/throttle.ts';
 import type { Verification } from './verify.ts';
@@ -21,6 +22,8 @@ export interface StatusDocument {
   readonly shadow_table_status: {
     readonly completeness: number | null;
     readonly accuracy: number | null;
+    /** share of the rows that it is to hold */
+    readonly fraction: number;
     readonly rows: number;
     readonly wanted: number;
     readonly strata: Readonly<Record<string, number>>;
@@ -95,6 +98,7 @@ export async function describeMigration(
     shadow_table_status: {
       completeness: shadow.completeness ?? null,
       accuracy: shadow.accuracy ?? null,
+      fraction: shadowFraction(m),
       rows: shadow.rows ?? 0,
       wanted: shadow.wanted ?? 0,
       strata: shadow.strata ?? {},

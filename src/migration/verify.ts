@@ -4,45 +4,32 @@ import { ForeshadowError } from '../core/errors.ts';
 import { failpoint } from '../core/failpoint.ts';
 import type { TablePlan } from '../core/plan.ts';
 import { withClient } from '../db/tx.ts';
-import { sourceRanges } from '../sync/chunk.queries.ts';
+import { lastKeyOf } from '../sync/chunk.queries.ts';
 import type { KeyBounds } from '../sync/fragments.ts';
 import { backlog } from '../sync/lane.queries.ts';
-import type { Migration } from './status.store.ts';
+import { fullSpeed, nextChunkRows } from '../sync/pacing.ts';
 import { type Comparison, compareSource, compareTarget, named, redirty } from './verify.queries.ts';
 
-/** T's keys looked at in one statement. */
-const targetRun = 50_000;
 /** How often what differs is copied anew before the difference counts as real. */
 const rounds = 3;
-/** Rows of S compared in one statement where the table is not compared in one go. */
-const rowsPerSnapshot = 100_000;
+/** Rows of the first statement, and at most; in between as many as take a second, so that no snapshot becomes old. */
+const firstRows = 2000;
+const mostRows = 100_000;
+const statementMs = 1000;
 
 export interface Verification extends Comparison {
   /** how many times differing rows were copied anew before this result */
   readonly repairs: number;
 }
 
-/** Into how many statements, and so snapshots, the comparison of a whole table is cut: one below the set size. */
-export function comparisonSnapshots(migration: Migration): number {
-  const rows = Number(migration.rows_total);
-  return rows <= migration.definition.copy.fullCompareBelow ? 1 : Math.ceil(rows / rowsPerSnapshot);
-}
-
-/** Merges neighbouring ranges, so that a small table is compared in one snapshot and a large one in short ones. */
-function merged(ranges: readonly KeyBounds[], into: number): KeyBounds[] {
-  const count = Math.max(1, Math.min(into, ranges.length));
-  return Array.from({ length: count }, (_, i) => ({
-    low: ranges[Math.floor((i * ranges.length) / count)]?.low ?? null,
-    high: ranges[Math.floor(((i + 1) * ranges.length) / count) - 1]?.high ?? null,
-  }));
-}
-
 /** A comparison in several steps: what was found so far, and where it goes on. */
 export interface VerificationProgress extends Verification {
-  /** into how many statements, and so snapshots, S is cut */
-  readonly snapshots: number;
-  /** the next of them; when all are done, T's keys are looked at */
-  readonly next: number;
+  /** rows of the next statement */
+  readonly atOnce: number;
+  /** the last of S's keys that was looked at; null before the first */
+  readonly from: readonly string[] | null;
+  /** all of S was looked at; now come T's keys */
+  readonly sourceDone: boolean;
   /** the last of T's keys that was looked at; null before the first */
   readonly after: readonly string[] | null;
   readonly done: boolean;
@@ -57,7 +44,7 @@ export interface VerifyOptions {
   readonly check?: () => void;
 }
 
-export function beginVerification(snapshots: number): VerificationProgress {
+export function beginVerification(): VerificationProgress {
   const keys = { missing: [], extra: [], different: [] };
   return {
     missing: 0,
@@ -66,8 +53,9 @@ export function beginVerification(snapshots: number): VerificationProgress {
     compared: 0,
     keys,
     repairs: 0,
-    snapshots,
-    next: 0,
+    atOnce: firstRows,
+    from: null,
+    sourceDone: false,
     after: null,
     done: false,
   };
@@ -84,32 +72,48 @@ export async function verifyNext(
   options: VerifyOptions,
 ): Promise<VerificationProgress> {
   options.signal?.throwIfAborted();
-  const ranges = merged(await sourceRanges(pool, plan), progress.snapshots);
-  const bounds = ranges[progress.next];
-  if (bounds) {
-    const { found, repairs } = await compareRange(pool, plan, bounds, options);
+  const { clock } = options;
+  const { atOnce } = progress;
+  const began = clock.now();
+  const fitted = () =>
+    nextChunkRows(atOnce, (clock.now() - began) * 1000, { ...fullSpeed, chunkMs: statementMs }, 1, mostRows);
+  if (!progress.sourceDone) {
+    const high = await withClient(pool, (client) => lastKeyOf(client, plan, progress.from, atOnce));
+    const bounds = { low: progress.from, high };
+    const first = await withClient(pool, (client) => compareSource(client, plan, bounds));
+    const next = fitted();
+    const { found, repairs } = await repaired(pool, plan, bounds, first, options);
     await failpoint('verify.source-compared');
     return {
       ...progress,
       ...sum(progress, found),
       repairs: progress.repairs + repairs,
-      next: progress.next + 1,
+      atOnce: next,
+      from: high,
+      sourceDone: high === null,
     };
   }
-  const run = await withClient(pool, (client) => compareTarget(client, plan, progress.after, targetRun));
+  const run = await withClient(pool, (client) => compareTarget(client, plan, progress.after, atOnce));
   await failpoint('verify.target-compared');
   const keys = { missing: [], different: [], extra: run.keys };
   const found = { missing: 0, different: 0, compared: 0, extra: run.extra, keys };
-  return { ...progress, ...sum(progress, found), after: run.next, done: run.next === null };
+  return {
+    ...progress,
+    ...sum(progress, found),
+    atOnce: fitted(),
+    after: run.next,
+    done: run.next === null,
+  };
 }
 
-async function compareRange(
+async function repaired(
   pool: Pool,
   plan: TablePlan,
   bounds: KeyBounds,
+  first: Comparison,
   options: VerifyOptions,
 ): Promise<{ found: Comparison; repairs: number }> {
-  let found = await withClient(pool, (client) => compareSource(client, plan, bounds));
+  let found = first;
   let repairs = 0;
   for (let round = 0; options.repair && round < rounds && found.missing + found.different > 0; round++) {
     repairs += await withClient(pool, (client) => redirty(client, plan, bounds));
@@ -125,16 +129,9 @@ async function compareRange(
   return { found, repairs };
 }
 
-/**
- * Compares every row of T with f(S), both ways, by image.
- * @param options.snapshots into how many statements the comparison is cut (1: the whole table in one snapshot)
- */
-export async function verify(
-  pool: Pool,
-  plan: TablePlan,
-  options: VerifyOptions & { readonly snapshots: number },
-): Promise<Verification> {
-  let progress = beginVerification(options.snapshots);
+/** Compares every row of T with f(S), both ways, by image. */
+export async function verify(pool: Pool, plan: TablePlan, options: VerifyOptions): Promise<Verification> {
+  let progress = beginVerification();
   while (!progress.done) progress = await verifyNext(pool, plan, progress, options);
   return verificationOf(progress);
 }

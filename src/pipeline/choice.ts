@@ -2,6 +2,7 @@ import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import { hashUnit } from '../core/rng.ts';
 import type { FeatureEngine } from '../features/engine.ts';
+import { shadowFraction } from '../migration/shadow-size.store.ts';
 import type { Migration } from '../migration/status.store.ts';
 import { updateStatus } from '../migration/status.store.ts';
 import { chooseTop, type Manifest, type Predictor, recentUse } from '../model/index.ts';
@@ -31,7 +32,15 @@ export interface Sampling {
   readonly filled?: number;
   /** seconds since the epoch */
   readonly chosen_at?: number;
+  /** of the rows that the last choice was for */
+  readonly fraction?: number;
   readonly notes?: readonly string[];
+}
+
+/** The shadow is to have another size than it was chosen for. */
+export function sizeIsNew(migration: Migration): boolean {
+  const { fraction } = migration.sampling as Sampling;
+  return fraction !== undefined && fraction !== shadowFraction(migration);
 }
 
 /** The three signals over every key that the log or capture has shown, deleted rows left out. */
@@ -78,7 +87,8 @@ export async function chooseShadow(
   predictor: Predictor | null,
 ): Promise<Choice> {
   const { plan, definition } = migration;
-  const { fraction, weights, seed } = definition.shadow;
+  const { weights, seed } = definition.shadow;
+  const fraction = shadowFraction(migration);
   const sampling = migration.sampling as Sampling;
   const N = Math.max(1, Number(migration.rows_total));
   const n = Math.max(1, Math.round(fraction * N));
@@ -96,7 +106,8 @@ export async function chooseShadow(
     weights,
     incumbents,
     fresh,
-    churnLimit: Math.ceil(n / 2),
+    // a shadow that was made smaller is so at once
+    churnLimit: sizeIsNew(migration) ? Number.POSITIVE_INFINITY : Math.ceil(n / 2),
     seed,
   });
   const nA = choice.certain.size;
@@ -128,7 +139,7 @@ export async function chooseShadow(
   if (!check.ok && pi0 < 1) notes.push(check.message);
   const filled = Math.min(sampling.filled ?? 0, pi0);
   await updateStatus(ctx.pool, migration.id, {
-    sampling: { pi0, filled, chosen_at: at, notes } satisfies Sampling,
+    sampling: { pi0, filled, chosen_at: at, fraction, notes } satisfies Sampling,
   });
   const manifest = predictor?.manifest ?? null;
   return { chosenAt: at, at, signals, manifest, rivals: rivalsNow(observation, migration, at) };
@@ -203,5 +214,7 @@ export async function heatRanges(ctx: Context, migration: Migration, signals: Si
 /** Whether the last choice is old enough for another one, or was not carried out to its end. */
 export function choiceIsDue(migration: Migration, now: number): boolean {
   const { chosen_at = Number.NEGATIVE_INFINITY, pi0 = 0, filled = 0 } = migration.sampling as Sampling;
-  return filled < pi0 || now - chosen_at >= seconds(migration.definition.predict.every);
+  return (
+    sizeIsNew(migration) || filled < pi0 || now - chosen_at >= seconds(migration.definition.predict.every)
+  );
 }

@@ -1,6 +1,7 @@
 import { forgetAccesses } from '../access/store.queries.ts';
 import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
+import { shadowFraction } from '../migration/shadow-size.store.ts';
 import { type Migration, recordEvent, updateStatus } from '../migration/status.store.ts';
 import { type Predictor, saveModel, trainModel } from '../model/index.ts';
 import { keptAccesses } from './mining.ts';
@@ -42,7 +43,7 @@ export async function learn(ctx: Context, migration: Migration): Promise<Learnt 
     now: ctx.clock.now(),
     horizonSeconds: seconds(predict.horizon),
     world,
-    budget: shadow.fraction,
+    budget: shadowFraction(migration),
     tableRows: Math.max(1, Number(migration.rows_total)),
     seed: shadow.seed,
     changeWeight: predict.changeWeight,

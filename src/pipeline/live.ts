@@ -1,4 +1,3 @@
-import type { SourceStatistics } from '../confidence/source-statistics.ts';
 import type { Context } from '../context.ts';
 import type { Access } from '../core/access.ts';
 import { ForeshadowError } from '../core/errors.ts';
@@ -8,6 +7,7 @@ import { loadModel, type Predictor, readLabels, resolveVersion } from '../model/
 import { Coverage, type Rival, type Selection } from '../shadow/coverage.ts';
 import { storedMembers } from '../shadow/wanted.queries.ts';
 import { type Choice, rivalsNow, type Sampling } from './choice.ts';
+import type { Known } from './measurement.ts';
 import { Mining } from './mining.ts';
 import { Observation } from './observation.ts';
 import { Trials } from './trials.ts';
@@ -23,7 +23,8 @@ const mostKeys = 10_000_000;
 export class Live {
   /** measured since the choice that it was begun with */
   coverage: Coverage | null = null;
-  source: SourceStatistics | null = null;
+  /** what the last evaluation of confidence learnt for the next one */
+  known: Known | null = null;
   choice: Choice | null = null;
   readonly trials = new Trials();
   /** told of accesses as they are taken in */

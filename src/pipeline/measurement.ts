@@ -1,7 +1,6 @@
 import { quantileSorted } from 'simple-statistics';
 import { logLag } from '../access/store.queries.ts';
-import { evaluate } from '../confidence/evaluate.ts';
-import type { SourceStatistics } from '../confidence/source-statistics.ts';
+import { type Evaluation, evaluate } from '../confidence/evaluate.ts';
 import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import { withClient } from '../db/tx.ts';
@@ -18,8 +17,12 @@ const sourceStatisticsAge = 1800;
 
 export interface Measured {
   readonly gate: Gate;
-  readonly source: SourceStatistics;
+  /** to be handed to the next evaluation */
+  readonly known: Known;
 }
+
+/** What an evaluation learns for the next one. */
+export type Known = Pick<Evaluation, 'source' | 'checkLimit'>;
 
 /** One evaluation of confidence, and of the gate, written to the status row with all their terms. */
 export async function measure(
@@ -27,19 +30,22 @@ export async function measure(
   migration: Migration,
   lanes: Lanes | null,
   coverage: Coverage | null,
-  known: SourceStatistics | null,
+  known: Known | null,
 ): Promise<Measured> {
   const { plan, definition } = migration;
   const sampling = migration.sampling as Sampling;
   const filled = sampling.filled ?? 0;
-  const recent = known && ctx.clock.now() - known.takenAt < sourceStatisticsAge ? { source: known } : {};
-  const { report, source } = await withClient(ctx.pool, (client) =>
-    evaluate(client, plan, definition.confidence, { pi0: filled, ...recent }),
+  const recent = known && ctx.clock.now() - known.source.takenAt < sourceStatisticsAge;
+  const before = {
+    ...(known ? { checkLimit: known.checkLimit } : {}),
+    ...(recent ? { source: known.source } : {}),
+  };
+  const { report, ...learnt } = await withClient(ctx.pool, (client) =>
+    evaluate(client, plan, definition.confidence, { pi0: filled, ...before }),
   );
   const counts = await shadowCounts(ctx.pool, plan);
   const lag = lanes ? await lagNow(ctx, migration, lanes) : lagKnown(migration);
-  const before = migration.confident_in_a_row as number;
-  const inARow = report.holds ? before + 1 : 0;
+  const inARow = report.holds ? (migration.confident_in_a_row as number) + 1 : 0;
   const gate = triggerMigration({
     report,
     inARow,
@@ -54,7 +60,7 @@ export async function measure(
     logLagSeconds: definition.queryLog ? await logLag(ctx.pool, migration.id) : null,
   });
   await updateStatus(ctx.pool, migration.id, {
-    rows_total: Math.round(source.rows),
+    rows_total: Math.round(learnt.source.rows),
     shadow_table_status: {
       completeness: counts.wanted > 0 ? counts.present / counts.wanted : null,
       accuracy: report.accuracy,
@@ -74,7 +80,7 @@ export async function measure(
     ...(lanes ? { lag } : {}),
     wait_reason: gate.open ? null : (gate.reasons[0] ?? null),
   });
-  return { gate, source };
+  return { gate, known: learnt };
 }
 
 function modelAge({ clock }: Context, { model }: Migration): number | null {

@@ -229,6 +229,13 @@ export class Run {
     return lanes;
   }
 
+  /** Between two pieces of work beside the lanes: pauses as they do, and not for long. */
+  async breathe(): Promise<void> {
+    const share = this.lanes?.pace.share ?? 1;
+    if (share < 1)
+      await this.ctx.clock.sleep(Math.min(2000, 100 / Math.max(0.05, share)), this.options.signal);
+  }
+
   async stopLanes(): Promise<void> {
     await Promise.all([this.throttle?.stop(), this.lanes?.stop()]);
     this.throttle = null;

@@ -18,7 +18,6 @@ import {
 import { tend } from '../migration/tend.ts';
 import {
   beginVerification,
-  comparisonSnapshots,
   requireEqual,
   type VerificationProgress,
   verificationOf,
@@ -27,7 +26,15 @@ import {
 import { Coverage, type Rival, type Selection } from '../shadow/coverage.ts';
 import { forgetChanges, storedMembers } from '../shadow/wanted.queries.ts';
 import { copyProgress } from '../sync/lane.queries.ts';
-import { choiceIsDue, chooseShadow, fillRandom, heatRanges, lookNow, type Sampling } from './choice.ts';
+import {
+  choiceIsDue,
+  chooseShadow,
+  fillRandom,
+  heatRanges,
+  lookNow,
+  type Sampling,
+  sizeIsNew,
+} from './choice.ts';
 import { estimateAfterwards, estimateCopy } from './estimate.ts';
 import { learn, trainingIsDue } from './learning.ts';
 import { coverageColumn, evaluationIsDue, lagNow, measure } from './measurement.ts';
@@ -124,11 +131,11 @@ export async function resample(run: Run): Promise<void> {
 /** Shadow → confidence → gate. */
 export async function evaluate(run: Run): Promise<void> {
   const { ctx, live } = run;
-  if ((run.migration.sampling as Sampling).chosen_at === undefined) return;
+  if ((run.migration.sampling as Sampling).chosen_at === undefined || sizeIsNew(run.migration)) return;
   await live.follow(run.migration);
   await live.measureCoverage(run.migration);
-  const { gate, source } = await measure(ctx, run.migration, run.lanes, live.coverage, live.source);
-  live.source = source;
+  const { gate, known } = await measure(ctx, run.migration, run.lanes, live.coverage, live.known);
+  live.known = known;
   await run.refresh();
   if (!gate.open) run.emit({ type: 'wait', reason: gate.reasons[0] ?? '', at: run.at });
   const { status } = run.migration;
@@ -261,7 +268,8 @@ export async function verifyAll(run: Run): Promise<void> {
   const { ctx, migration } = run;
   run.emit({ type: 'step', step: 'verifying', at: run.at });
   const kept = migration.verification_progress as VerificationProgress | null;
-  let progress = kept ?? beginVerification(comparisonSnapshots(migration));
+  // an earlier version kept something else: then from the start
+  let progress = kept?.atOnce ? kept : beginVerification();
   while (!progress.done) {
     if (run.over) return;
     progress = await verifyNext(ctx.pool, migration.plan, progress, {
@@ -270,6 +278,7 @@ export async function verifyAll(run: Run): Promise<void> {
       check: () => run.checkTime(),
       ...(run.options.signal ? { signal: run.options.signal } : {}),
     });
+    await run.breathe();
     await updateStatus(ctx.pool, migration.id, {
       verification_progress: progress,
       eta_total_s: verificationLeft(run, progress),

@@ -113,12 +113,46 @@ export async function lowerRandom(pool: Pool, plan: TablePlan, pi0: number): Pro
     `delete from ${member} where stratum = 'random' and state = 'wanted' and u >= $1::float8`,
     [pi0],
   );
-  await pool.query(
-    `update ${member} set state = case when u >= $1::float8 then 'leaving' else state end, probability = least($1::float8, probability)
-      where stratum = 'random' and state = 'present'`,
-    [pi0],
-  );
+  await inMemberRuns(plan, 2, async (run, values) => {
+    const { rows } = await pool.query<{ last: string[] | null }>(
+      `with ${run}, lowered as (
+         update ${member} m set state = case when m.u >= $1::float8 then 'leaving' else m.state end,
+                probability = least($1::float8, m.probability)
+           from run where (${mappedKeyOf(plan, 'm')}) = (${mappedKeyOf(plan, 'run')})
+            and m.stratum = 'random' and m.state = 'present')
+       ${lastOfRun(plan)}`,
+      [pi0, ...values],
+    );
+    return rows[0]?.last ?? null;
+  });
 }
+
+/** Members looked at in one statement: few enough for a snapshot of a fraction of a second. */
+const membersAtOnce = 50_000;
+
+/**
+ * Goes through all members in order of mapped key, some in each statement.
+ * @param work gets `run as (…)`, the next of them, whose parameters begin at `first`; it answers with the last key of the run
+ */
+async function inMemberRuns(
+  plan: TablePlan,
+  first: number,
+  work: (run: string, values: string[]) => Promise<string[] | null>,
+): Promise<void> {
+  for (let after: string[] | null = []; after; ) {
+    const past = after.length
+      ? `where (${mappedKeyOf(plan, 'm')}) > (${plan.targetKey.map(({ type }, i) => `$${i + first}::${type}`).join(', ')})`
+      : '';
+    const run = `run as materialized (select m.* from ${plan.names.member} m ${past} order by ${mappedKeyOf(plan, 'm')} limit ${membersAtOnce})`;
+    after = await work(run, after);
+  }
+}
+
+const mappedTexts = (plan: TablePlan) => plan.targetKey.map((_, i) => `run.m${i + 1}::text`).join(', ');
+
+/** The last key of a whole run; null where the members are at their end. */
+const lastOfRun = (plan: TablePlan) =>
+  `select (select array[${mappedTexts(plan)}] from run order by ${mappedKeyOf(plan, 'run')} offset ${membersAtOnce - 1}) as last`;
 
 export interface StoredMember {
   readonly id: KeyId;
@@ -128,26 +162,32 @@ export interface StoredMember {
   readonly since: number;
 }
 
-/** The certain set as it is stored, rows on their way out included. */
+/** The certain set as it is stored, rows on their way out included. Read in runs, each in a snapshot of its own. */
 export async function storedMembers(
   pool: Pool,
   plan: TablePlan,
   which: 'certain' | 'all',
 ): Promise<StoredMember[]> {
-  const { rows } = await pool.query<{
-    key: string[];
-    stratum: Stratum;
-    state: StoredMember['state'];
-    since: number;
-  }>(
-    `select ${keyTexts(plan, 'm')} as key, m.stratum, m.state, extract(epoch from m.since)::float8 as since
-       from ${plan.names.member} m where $1 or m.stratum <> 'random'`,
-    [which === 'all'],
-  );
-  return rows.map(({ key, ...rest }) => ({
-    ...rest,
-    id: keyId(key),
-  }));
+  const found: StoredMember[] = [];
+  await inMemberRuns(plan, 1, async (run, values) => {
+    const { rows } = await pool.query<{
+      key: string[];
+      at: string[];
+      stratum: Stratum;
+      state: StoredMember['state'];
+      since: number;
+    }>(
+      `with ${run}
+       select ${keyTexts(plan, 'run')} as key, array[${mappedTexts(plan)}] as at, run.stratum, run.state,
+              extract(epoch from run.since)::float8 as since
+         from run order by ${mappedKeyOf(plan, 'run')}`,
+      values,
+    );
+    for (const { key, stratum, state, since } of rows)
+      if (which === 'all' || stratum !== 'random') found.push({ stratum, state, since, id: keyId(key) });
+    return rows.length < membersAtOnce ? null : (rows.at(-1)?.at ?? null);
+  });
+  return found;
 }
 
 /** Which of some keys are in the target as members, and why; for shadows that are too large to be read whole. */

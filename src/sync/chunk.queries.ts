@@ -106,3 +106,26 @@ export async function sourceRanges(db: ClientBase | Pool, plan: TablePlan): Prom
   );
   return rows;
 }
+
+/**
+ * The last of the next `rows` keys of S after `after`, found in the index alone.
+ * @returns null when there are not that many: what is left is the end, with whatever is inserted behind it
+ */
+export async function lastKeyOf(
+  client: ClientBase,
+  plan: TablePlan,
+  after: readonly string[] | null,
+  rows: number,
+): Promise<string[] | null> {
+  const key = sourceKey(plan);
+  const within = withinBounds(plan, key, { low: after, high: null }, 2);
+  const texts = key
+    .split(', ')
+    .map((column) => `${column}::text`)
+    .join(', ');
+  const { rows: found } = await client.query<{ key: string[] }>(
+    `select array[${texts}] as key from ${plan.names.source} s where ${within.sql} order by ${key} offset $1 - 1 limit 1`,
+    [rows, ...within.values],
+  );
+  return found[0]?.key ?? null;
+}

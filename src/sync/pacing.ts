@@ -13,18 +13,18 @@ export const fullSpeed: Pace = { share: 1, chunkMs: 50, rowsPerSecond: null };
 
 /** A copy that begins asks for this many rows, and finds out from there how many its time allows. */
 export const firstChunkRows = 500;
-/** A row that takes longer than a tenth of the time of a chunk is too dear to be cut down to. */
-const fewestChunkRows = 10;
+/** Below this, what a chunk takes is hardly the rows' doing: a transaction, and the wait for a processor. */
+const fewestChunkRows = 100;
 
 /**
- * Rows of the next chunk, by the time that the last one took: cut down in proportion when it took too long, twice as many
- * while there is more than twice the time, else a little more at a time. Additive growth and multiplicative decrease find
+ * Rows of the next chunk, by the time that the last one took: cut down in proportion when it took too long, to a half at
+ * most since one slow chunk may be chance; twice as many while there is more than twice the time, else a little more at a time. Additive growth and multiplicative decrease find
  * the size again when the machine becomes slower or faster.
  */
 export function nextChunkRows(rows: number, ms: number, pace: Pace, lanes: number, most: number): number {
   const bound = mostChunkRows(pace, lanes, most);
   let next = rows;
-  if (ms > pace.chunkMs) next = Math.floor((rows * pace.chunkMs) / ms);
+  if (ms > pace.chunkMs) next = Math.floor(rows * Math.max(0.5, pace.chunkMs / ms));
   else if (ms < pace.chunkMs / 2) next = rows * 2;
   else if (ms < 0.9 * pace.chunkMs) next = rows + Math.max(1, Math.ceil(bound / 50));
   return Math.max(Math.min(fewestChunkRows, bound), Math.min(bound, next));

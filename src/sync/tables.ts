@@ -59,7 +59,8 @@ export function migrationTablesSql(plan: TablePlan): string[] {
     `alter table ${member} add primary key (${mappedKeyOf(plan, member).replaceAll(`${member}.`, '')}),
        alter column stratum set not null, alter column state set not null,
        add check (state in ('wanted', 'present', 'leaving'))`,
-    `create index on ${member} (state, stratum, u) where state <> 'present'`,
+    // in the order in which lanes admit: certain rows first, then by chance in order of u
+    `create index on ${member} (state, (stratum = 'random'), u) where state <> 'present'`,
 
     `create table ${range} as select 0 as range_id, 0 as lane, ${k('lo_')}, ${k('hi_')}, ${k('cur_')}, false as done,
        0::bigint as copied, 0::float8 as heat, 0::bigint as size ${from}`,

@@ -11,13 +11,7 @@ import {
   moveStatus,
   updateStatus,
 } from '../../src/migration/status.store.ts';
-import {
-  beginVerification,
-  comparisonSnapshots,
-  requireEqual,
-  verificationOf,
-  verifyNext,
-} from '../../src/migration/verify.ts';
+import { beginVerification, requireEqual, verificationOf, verifyNext } from '../../src/migration/verify.ts';
 import { Run } from '../../src/pipeline/run.ts';
 import { plan } from '../../src/pipeline.ts';
 import { backlog, copyProgress } from '../../src/sync/lane.queries.ts';
@@ -190,7 +184,7 @@ async function filled(ctx: Context, migration: Migration): Promise<Run> {
 }
 
 async function verify(ctx: Context, { migration }: Run): Promise<void> {
-  let progress = beginVerification(comparisonSnapshots(migration));
+  let progress = beginVerification();
   while (!progress.done) {
     progress = await verifyNext(ctx.pool, migration.plan, progress, {
       clock: ctx.clock,

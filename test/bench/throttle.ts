@@ -145,9 +145,11 @@ async function migrated(stage: Stage, alone: LoadWindow, given: object): Promise
   const began = performance.now();
   let copied = 0;
   let ready = 0;
+  let last: Migration | null = null;
   const end = worker.ended.then(() => true);
   for (let over = false; !over; ) {
     const migration = await findMigration(pool, file.name);
+    last = migration;
     const phase = phaseOf(migration);
     over = await Promise.race([end, sleep(250).then(() => false)]);
     phases.set(phase, [...(phases.get(phase) ?? []), await load.cut()]);
@@ -175,7 +177,7 @@ async function migrated(stage: Stage, alone: LoadWindow, given: object): Promise
   const looks = [...reasons.values()].reduce((a, b) => a + b, 0);
   return {
     ...compared(alone, windows),
-    ...(copied ? {} : { unfinished: `stopped after ${stage.seconds} s` }),
+    ...(copied ? {} : { unfinished: `stopped after ${stage.seconds} s: ${last?.wait_reason}` }),
     rows_per_s: copied ? Math.round(stage.rows / together(windows).seconds) : null,
     held_back_by: Object.fromEntries([...reasons].map(([source, n]) => [source, round(n / looks, 2)])),
     eta: etaError(seen, copied, ({ eta }) => eta),

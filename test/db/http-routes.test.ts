@@ -155,6 +155,7 @@ describe('a whole migration over HTTP', () => {
     expect(done.verification).toMatchObject({ missing: 0, extra: 0, different: 0 });
     expect((await rig.db.pool.query('select count(*)::int as n from s')).rows).toEqual([{ n: 300 }]);
     expect((await post(`${m}/throttle`, { maxActive: 3 })).json()).toMatchObject({ code: 'CONFLICT' });
+    expect((await post(`${m}/shadow`, { fraction: 0.3 })).json()).toMatchObject({ code: 'CONFLICT' });
     for (const action of ['pause', 'abort', 'verify'])
       expect((await post(`${m}/${action}`)).json(), action).toMatchObject({ status: 409, code: 'CONFLICT' });
     expect(
@@ -171,6 +172,9 @@ describe('a whole migration over HTTP', () => {
     await until('n', ({ throttle }) => throttle?.knobs.maxActive === 3);
     await post('/api/v1/migrations/n/throttle', { maxActive: null });
     await until('n', ({ throttle }) => throttle?.knobs.maxActive === undefined);
+    expect((await post('/api/v1/migrations/n/shadow', { fraction: 0.3 })).statusCode).toBe(202);
+    expect((await post('/api/v1/migrations/n/shadow', { fraction: 0.9 })).statusCode).toBe(400);
+    expect((await statusOf('n')).shadow_table_status.fraction).toBe(0.3);
     expect((await post('/api/v1/migrations/n/pause')).statusCode).toBe(202);
     expect((await statusOf('n')).status).toBe('PAUSED');
     const resumed = await post('/api/v1/migrations/n/resume', {});

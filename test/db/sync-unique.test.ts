@@ -142,7 +142,7 @@ describe('verification', () => {
     await m.settle();
     await m.sql(`delete from foreshadow.t where id = 1; insert into foreshadow.t values (99, 1);
                  update foreshadow.t set n = 1.00 where id = 2`);
-    const options = { snapshots: 1, clock: systemClock, repair: false };
+    const options = { clock: systemClock, repair: false };
     const found = await verify(m.db.ctx.pool, m.plan, options);
     expect(found).toMatchObject({ missing: 1, extra: 1, different: 1, compared: 50 });
     expect(found.keys).toEqual({ missing: ['1'], extra: ['99'], different: ['2'] });

@@ -27,7 +27,7 @@ async function copied(): Promise<Rig> {
   return m;
 }
 
-const options = { snapshots: 4, clock: systemClock };
+const options = { clock: systemClock };
 
 describe('what verification repairs', () => {
   it('rows that T lacks or has wrong are copied anew by the lanes; rows too many are told, and stop it', async () => {

@@ -34,6 +34,7 @@ const verbs = [
   'pause',
   'resume',
   'throttle',
+  'shadow',
   'explain',
   'cutover',
   'verify',

@@ -2,12 +2,13 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Static } from 'typebox';
 import type { KnobChange } from '../../config/throttle-settings.ts';
 import { giveOrder, pauseMigration, resumeMigration } from '../../migration/orders.ts';
+import { resizeShadow } from '../../migration/shadow-size.store.ts';
 import type { Migration } from '../../migration/status.store.ts';
 import { turnKnobs } from '../../migration/throttle/knobs.store.ts';
 import type { Backend } from '../backend.ts';
 import { type Changing, changing } from '../changing.ts';
 import { answer, location, MigrationParams, problems } from '../schemas/common.ts';
-import { CutoverRequest, FinalizeRequest, ThrottleRequest } from '../schemas/migration.ts';
+import { CutoverRequest, FinalizeRequest, ShadowRequest, ThrottleRequest } from '../schemas/migration.ts';
 import { requireNoBody } from '../validator.ts';
 import { sendJob } from './jobs.ts';
 import { describe, pathOf } from './migrations.ts';
@@ -68,6 +69,21 @@ export function actionRoutes(app: FastifyInstance, backend: Backend, claim: Chan
     },
     async (request, reply) =>
       accepted(reply, await turnKnobs(ctx.pool, request.params.name, request.body, by(request))),
+  );
+
+  app.post<Named & { Body: Static<typeof ShadowRequest> }>(
+    '/api/v1/migrations/:name/shadow',
+    {
+      ...changing(claim),
+      schema: {
+        ...schema('Change the size of the shadow while it is kept; confidence is measured anew'),
+        body: ShadowRequest,
+      },
+    },
+    async (request, reply) => {
+      const { params, body } = request;
+      return accepted(reply, await resizeShadow(ctx.pool, params.name, body.fraction, by(request)));
+    },
   );
 
   const simple: Record<string, { summary: string; act: (name: string, by: string) => Promise<Migration> }> = {

@@ -2,6 +2,7 @@ import Type from 'typebox';
 import { publishedSchema } from '../../config/published-schema.ts';
 import { KnobChange } from '../../config/throttle-settings.ts';
 import { migrationStatuses } from '../../core/states.ts';
+import { fractionBounds } from '../../migration/shadow-size.store.ts';
 import { closed, limitOf, migrationName, nextCursor, ref, timestamp } from './common.ts';
 
 /** The migration file as editors know it: a field with a default need not be written. */
@@ -65,3 +66,13 @@ export const CutoverRequest = Type.Object(
 );
 
 export const ThrottleRequest = KnobChange;
+
+export const ShadowRequest = Type.Object(
+  {
+    fraction: Type.Number({
+      ...fractionBounds,
+      description: 'Share of the rows that the shadow is to hold.',
+    }),
+  },
+  closed,
+);

@@ -25,6 +25,7 @@ export const Status = Type.Object(
       {
         completeness: nullable(number),
         accuracy: nullable(number),
+        fraction: Type.Number({ description: 'Share of the rows that it is to hold.' }),
         rows: count,
         wanted: count,
         strata: Type.Record(Type.String(), count),

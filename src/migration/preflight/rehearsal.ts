@@ -7,13 +7,19 @@ import { codeOf } from '../../db/sqlstate.ts';
 
 /** Above this many rows a block sample is rehearsed; a rare bad row beyond it stops the copy, by name, later. */
 const rehearsedRows = 200_000;
+/** All of it is one transaction, which should be over in seconds: of a dear map fewer rows are tried, never fewer than this. */
+const fewestRows = 2000;
+const rehearsalMs = 1000;
 const namedRows = 10;
 
-/** Rows s of a table: all, or a block sample of a large one. */
-export function sampleOf(source: CatalogTable): { sampled: boolean; sample: string } {
+/** Rows s of a table: all, or a block sample of about `rows` of a larger one. */
+export function sampleOf(
+  source: CatalogTable,
+  rows: number = rehearsedRows,
+): { sampled: boolean; sample: string } {
   const relation = ident(source.schema, source.name);
-  const sampled = source.estimatedRows > rehearsedRows;
-  const percent = Math.max(0.0001, (100 * rehearsedRows) / Math.max(1, source.estimatedRows));
+  const sampled = source.estimatedRows > rows;
+  const percent = Math.max(0.0001, (100 * rows) / Math.max(1, source.estimatedRows));
   const sample = sampled ? `${relation} as s tablesample system (${percent.toFixed(4)})` : `${relation} as s`;
   return { sampled, sample };
 }
@@ -32,24 +38,33 @@ export async function rehearseRowMap(
   columns: readonly MappedColumn[],
 ): Promise<{ tried: number; sampled: boolean }> {
   const relation = ident(source.schema, source.name);
-  const { sampled, sample } = sampleOf(source);
   const names = columns.map((column) => ident(column.name)).join(', ');
   const values = columns.map((column) => column.expression).join(', ');
   const into = `insert into pg_temp.foreshadow_rehearsal (${names}) overriding system value`;
+  let most = rehearsedRows;
   await client.query('savepoint rehearsal');
   try {
     await client.query(
       `create temp table foreshadow_rehearsal (like ${ident(target.schema, target.name)}
          including constraints including indexes including generated)`,
     );
-    const { rowCount } = await client.query(`${into} select ${values} from ${sample}`);
+    const began = performance.now();
+    const first = await client.query(`${into} select ${values} from ${sampleOf(source, most).sample} limit ${fewestRows}`);
+    const perRow = (performance.now() - began) / Math.max(1, first.rowCount ?? 0);
+    let tried = first.rowCount ?? 0;
+    if (tried === fewestRows) {
+      most = Math.max(fewestRows, Math.min(rehearsedRows, Math.floor(rehearsalMs / perRow)));
+      await client.query('truncate pg_temp.foreshadow_rehearsal');
+      tried =
+        (await client.query(`${into} select ${values} from ${sampleOf(source, most).sample} limit ${most}`)).rowCount ?? 0;
+    }
     await client.query('rollback to savepoint rehearsal');
-    return { tried: rowCount ?? 0, sampled };
+    return { tried, sampled: source.estimatedRows > most || tried === most };
   } catch (error) {
     await client.query('rollback to savepoint rehearsal');
     const code = codeOf(error) ?? '';
     if (!code.startsWith('22') && !code.startsWith('23') && code !== 'P0001') throw error;
-    const found = await failingRows(client, source, target, key, into, values, sample);
+    const found = await failingRows(client, source, target, key, into, values, sampleOf(source, most).sample);
     await client.query('rollback to savepoint rehearsal');
     const list = found.map((row) => `${row.key}: ${row.message}`).join('; ');
     throw new ForeshadowError(
