@@ -20,7 +20,7 @@ import {
 import { type PolicyShares, playPolicies } from './policies.ts';
 
 /** Ways to choose rows without knowing what comes. A predictor that there is not chooses nothing. */
-export const rankings = ['random', 'lru', 'lfu', 'ewma', 'group', 'network', 'mix'] as const;
+export const rankings = ['random', 'lru', 'lfu', 'ewma', 'group', 'network', 'mix', 'nudge'] as const;
 export type Ranking = (typeof rankings)[number];
 
 /** What is compared, in the order in which it is shown. */
@@ -213,6 +213,6 @@ async function keysByRanking(
     lfu: await as('lfu'),
     ewma: await as('ewma'),
     ...(engine.spec.grouped && { group: await as('group') }),
-    ...(trained && { network: await as('network'), mix: await as('mix') }),
+    ...(trained && { network: await as('network'), mix: await as('mix'), nudge: await as('nudge') }),
   };
 }

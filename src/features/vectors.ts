@@ -34,6 +34,12 @@ export class VectorWriter {
   readonly #bank: DecayBank;
   /** turns decayed counts into counts to expect in one horizon */
   readonly #factors: Float64Array;
+  /** turns all accesses ever into those of a mean horizon */
+  readonly #meanFactor: number;
+  readonly #columns: number;
+  /** of the row written last: the counts that its first columns stand for, and those of its share of the group */
+  readonly #counts: Float64Array;
+  readonly #groupCounts: Float64Array;
   readonly #groupIndex: readonly number[];
   readonly #phaseWeights: readonly PhaseWeights[];
 
@@ -45,33 +51,39 @@ export class VectorWriter {
     this.#factors = Float64Array.from(halfLives, (halfLife) =>
       horizonFactor(spec.horizonSeconds, halfLife, now - startedAt),
     );
+    this.#meanFactor = spec.horizonSeconds / Math.max(now - startedAt, spec.horizonSeconds / 64);
+    this.#columns = spec.columns.length;
+    this.#counts = new Float64Array(halfLives.length);
+    this.#groupCounts = new Float64Array(spec.accessHalfLives.length);
     this.#groupIndex = groupHalfLives.map((h) => spec.accessHalfLives.indexOf(h));
     this.#phaseWeights = phaseWeights(moment);
   }
 
   /** Vector of one slot, to row `row` of `out`. */
   write(slot: number, out: Float32Array, row: number): void {
-    const { spec, now, startedAt, rows } = this.#moment;
+    const { spec, now, rows } = this.#moment;
     const { layout, f64, f32, u16 } = rows;
-    const horizon = spec.horizonSeconds;
-    const stride = this.#factors.length;
+    const factors = this.#factors;
+    const counts = this.#counts;
+    const perHorizon = 64 / spec.horizonSeconds;
+    const stride = factors.length;
     const times = slot * layout.stride64;
     const row32 = slot * layout.stride32;
     const first = row32 + layout.counters;
     const lastAccess = f64[times + LAST_ACCESS]!;
     const decays = this.#bank.decay(Math.max(0, now - lastAccess));
-    let to = row * spec.columns.length;
+    let to = row * this.#columns;
     for (let i = 0; i < stride; i++) {
-      const count = f32[first + i]!;
-      out[to + i] = count === 0 ? 0 : log1p(count * decays[i]! * this.#factors[i]!);
+      const count = f32[first + i]! * decays[i]! * factors[i]!;
+      counts[i] = count;
+      out[to + i] = log1p(count);
     }
     to += stride;
     const total = f32[row32 + layout.total]!;
-    const exposure = Math.max(now - startedAt, horizon / 64);
-    out[to++] = since(now, lastAccess, horizon);
-    out[to++] = since(now, f64[times + LAST_CHANGE]!, horizon);
-    out[to++] = since(now, f64[times + FIRST_SEEN]!, horizon);
-    out[to++] = log1p((total * horizon) / exposure);
+    out[to++] = since((now - lastAccess) * perHorizon);
+    out[to++] = since((now - f64[times + LAST_CHANGE]!) * perHorizon);
+    out[to++] = since((now - f64[times + FIRST_SEEN]!) * perHorizon);
+    out[to++] = log1p(total * this.#meanFactor);
     out[to++] = total > 0 ? f32[row32 + layout.changes]! / total : 0;
     for (let season = 0; season < this.#phaseWeights.length; season++) {
       const { phases, weights } = this.#phaseWeights[season]!;
@@ -83,17 +95,31 @@ export class VectorWriter {
     if (!spec.grouped) return;
     const group = rows.i32[row32 + layout.group]!;
     for (const index of this.#groupIndex) {
-      const count = f32[first + index]!;
-      out[to++] = count === 0 ? 0 : log1p(count * decays[index]! * this.#moment.groupFactors[index]![group]!);
+      const count = f32[first + index]! * decays[index]! * this.#moment.groupFactors[index]![group]!;
+      this.#groupCounts[index] = count;
+      out[to++] = log1p(count);
     }
     for (let i = 0; i < GROUP_COLUMNS; i++) {
       out[to++] = this.#moment.groupColumns[group * GROUP_COLUMNS + i]!;
     }
   }
+
+  /**
+   * What {@link FeatureEngine.ewma} and `changeEwma` give for the row that was written last, in one horizon, bit for bit.
+   * @param counter index of an access half-life, or of a change half-life after all of those
+   */
+  count(counter: number): number {
+    return this.#counts[counter]!;
+  }
+
+  /** The same for `groupShare`, at one of the half-lives of groups. @param halfLife index of an access half-life */
+  groupCount(halfLife: number): number {
+    return this.#groupCounts[halfLife]!;
+  }
 }
 
-const since = (now: number, time: number, horizon: number): number =>
-  log1p(64 * Math.min(LONGEST, Math.max(0, now - time) / horizon));
+/** @param age 64ths of a horizon */
+const since = (age: number): number => log1p(age < 64 * LONGEST ? Math.max(0, age) : 64 * LONGEST);
 
 /** The phases of a season that count, which are few where the horizon is short, and how much. */
 interface PhaseWeights {

@@ -18,6 +18,7 @@ const shares = Type.Partial(
     group: Type.Number(),
     network: Type.Number(),
     mix: Type.Number(),
+    nudge: Type.Number(),
     oracle: Type.Number(),
   }),
 );
@@ -61,7 +62,7 @@ export const Manifest = Type.Object({
   table_rows: Type.Union([count, Type.Null()]),
   predictor,
   reason: Type.String(),
-  gains: Type.Partial(Type.Object({ lfu: gain, group: gain, network: gain, mix: gain })),
+  gains: Type.Partial(Type.Object({ lfu: gain, group: gain, network: gain, mix: gain, nudge: gain })),
   /** hit shares on past windows, each model trained before its window; `at` is where the window begins, seconds */
   metrics: Type.Array(Type.Object({ at: Type.Number(), rows: count, shares })),
   /** of the chosen predictor's scores, on past windows */

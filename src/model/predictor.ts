@@ -5,7 +5,6 @@ import { type FeatureSpec, featureSpecHash } from '../features/spec.ts';
 import type { Tensorflow } from './backend.ts';
 import {
   type Base,
-  baseExpectation,
   type Expectation,
   ewmaExpectation,
   groupExpectation,
@@ -111,34 +110,46 @@ export class Predictor {
       });
     }
     this.#fits = engine.spec;
-    const expected =
-      as === 'network' || as === 'mix'
-        ? await this.#corrected(engine, now, as, slots)
-        : this.#usual(engine, now, as, slots);
+    const expected = isCorrecting(as)
+      ? await this.#corrected(engine, now, as, slots)
+      : this.#usual(engine, now, as, slots);
     return { ...expected, score: worths(expected, this.manifest.change_weight) };
   }
 
   async #corrected(
     engine: FeatureEngine,
     now: number,
-    as: 'network' | 'mix',
+    as: Correcting,
     slots?: Int32Array,
   ): Promise<Expectation> {
     const share = networkShare[as];
     if (this.#pool && !slots && engine.size >= this.#rowsForThreads) {
       return this.#pool.score(engine, now, plainNetwork(this.network), baseOf(this.manifest), share);
     }
-    const expected = this.#usual(engine, now, as, slots);
-    await correct(this.#tensorflow, this.network, engine, now, expected, share, pacer(), slots);
-    return expected;
+    const base = baseOf(this.manifest);
+    const [expected] = await correct(
+      this.#tensorflow,
+      this.network,
+      engine,
+      now,
+      base,
+      [share],
+      pacer(),
+      slots,
+    );
+    return expected!;
   }
 
-  #usual(engine: FeatureEngine, now: number, as: PredictorName, slots?: Int32Array): Expectation {
+  #usual(
+    engine: FeatureEngine,
+    now: number,
+    as: Exclude<PredictorName, Correcting>,
+    slots?: Int32Array,
+  ): Expectation {
     const { half_life, group_half_life } = this.manifest;
     if (as === 'lfu') return lfuExpectation(engine, now, slots);
     if (as === 'ewma') return ewmaExpectation(engine, now, half_life.index, slots);
-    if (as === 'group') return groupExpectation(engine, now, group_half_life.index, slots);
-    return baseExpectation(engine, now, baseOf(this.manifest), slots);
+    return groupExpectation(engine, now, group_half_life.index, slots);
   }
 
   /**
@@ -158,42 +169,45 @@ export class Predictor {
   }
 }
 
-/** How much of its correction counts: half of it is the mean of EWMA and network in log space. */
-export const networkShare = { network: 1, mix: 0.5 } as const;
+/** How much of its correction counts: half of it is the mean of base and network in log space. */
+export const networkShare = { network: 1, mix: 0.5, nudge: 0.25 } as const;
+/** The predictors that need a network. */
+export type Correcting = keyof typeof networkShare;
+export const isCorrecting = (name: PredictorName): name is Correcting => name in networkShare;
 
 /**
- * Bends an EWMA expectation by what the network learnt, in place.
- * @param share see {@link networkShare}
- * @param slots of the engine that `expected` is about; all when absent
+ * What a base expects, bent by what the network learnt.
+ * @param shares how much of the correction counts, see {@link networkShare}; one expectation each
+ * @param slots of the engine; all when absent
  */
 export async function correct(
   tensorflow: Tensorflow,
   network: Network,
   engine: FeatureEngine,
   now: number,
-  expected: Expectation,
-  share: number,
+  base: Base,
+  shares: readonly number[],
   breathe: Breathe,
   slots?: Int32Array,
-): Promise<void> {
-  const { accesses, changes } = expected;
-  const corrector = new Corrector(
-    tensorflow,
-    plainNetwork(network),
-    engine.moment(now),
-    share,
-    Math.min(SCORE_BATCH, accesses.length),
-  );
+): Promise<Expectation[]> {
+  const rows = slots?.length ?? engine.size;
+  const expected = shares.map(() => ({ accesses: new Float64Array(rows), changes: new Float64Array(rows) }));
+  const batch = Math.min(SCORE_BATCH, rows);
+  const corrector = new Corrector(tensorflow, plainNetwork(network), engine.moment(now), base, batch);
   try {
-    for (let from = 0; from < accesses.length; from += SCORE_BATCH) {
-      const to = from + SCORE_BATCH;
-      const batch = { accesses: accesses.subarray(from, to), changes: changes.subarray(from, to) };
-      corrector.apply(batch, slots?.subarray(from, to) ?? from);
+    for (let from = 0; from < rows; from += SCORE_BATCH) {
+      const to = Math.min(from + SCORE_BATCH, rows);
+      const parts = expected.map(({ accesses, changes }, n) => ({
+        share: shares[n]!,
+        expected: { accesses: accesses.subarray(from, to), changes: changes.subarray(from, to) },
+      }));
+      corrector.apply(to - from, slots?.subarray(from, to) ?? from, parts);
       await breathe();
     }
   } finally {
     corrector.dispose();
   }
+  return expected;
 }
 
 /** The feature columns that hold a base's expected accesses and changes: the counters come first. */

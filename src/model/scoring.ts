@@ -1,43 +1,57 @@
-import { FeatureEngine } from '../features/engine.ts';
 import { type Moment, VectorWriter } from '../features/vectors.ts';
 import type { Tensorflow } from './backend.ts';
-import { type Base, baseExpectation, corrected, type Expectation } from './expectation.ts';
+import { type Base, corrected, type Expectation, nearestChangeHalfLife } from './expectation.ts';
 import { Forward, type PlainNetwork } from './forward.ts';
 
-/** Bends what is expected of rows by what the network learnt, batch by batch. Holds tensors: dispose it. */
+/** How much of a correction counts, and where the result is to be written. */
+export interface Share {
+  /** 0–1 */
+  readonly share: number;
+  readonly expected: Expectation;
+}
+
+/** What a base expects of rows, bent by what the network learnt, batch by batch. Holds tensors: dispose it. */
 export class Corrector {
   readonly #forward: Forward;
   readonly #writer: VectorWriter;
   readonly #columns: number;
-  readonly #share: number;
-  #features: Float32Array;
+  readonly #base: Base;
+  readonly #changes: number;
+  readonly #features: Float32Array;
+  readonly #counts: Float64Array;
 
-  /**
-   * @param share how much of the correction counts, 0–1
-   * @param batch the most rows that {@link apply} is given at once
-   */
-  constructor(tensorflow: Tensorflow, network: PlainNetwork, moment: Moment, share: number, batch: number) {
+  /** @param batch the most rows that {@link apply} is given at once */
+  constructor(tensorflow: Tensorflow, network: PlainNetwork, moment: Moment, base: Base, batch: number) {
+    const { spec } = moment;
     this.#forward = new Forward(tensorflow, network);
     this.#writer = new VectorWriter(moment);
-    this.#columns = moment.spec.columns.length;
-    this.#share = share;
+    this.#columns = spec.columns.length;
+    this.#base = base;
+    this.#changes = spec.accessHalfLives.length + nearestChangeHalfLife(spec, base.halfLife);
     this.#features = new Float32Array(batch * this.#columns);
+    this.#counts = new Float64Array(batch * 2);
   }
 
   /**
-   * Changes `expected` in place.
-   * @param slots the rows' slots, as many as there are in `expected`, or the first of them where they are consecutive
+   * Writes the expectation of consecutive rows, each share to its own numbers.
+   * @param slots the rows' slots, or the first of them where they are consecutive
    */
-  apply({ accesses, changes }: Expectation, slots: ArrayLike<number> | number): void {
-    const rows = accesses.length;
+  apply(rows: number, slots: ArrayLike<number> | number, shares: readonly Share[]): void {
     const features = this.#features.subarray(0, rows * this.#columns);
+    const writer = this.#writer;
+    const counts = this.#counts;
+    const { name, halfLife } = this.#base;
     for (let i = 0; i < rows; i++) {
-      this.#writer.write(typeof slots === 'number' ? slots + i : slots[i]!, features, i);
+      writer.write(typeof slots === 'number' ? slots + i : slots[i]!, features, i);
+      counts[i * 2] = name === 'group' ? writer.groupCount(halfLife) : writer.count(halfLife);
+      counts[i * 2 + 1] = writer.count(this.#changes);
     }
     const output = this.#forward.run(features);
-    for (let i = 0; i < rows; i++) {
-      accesses[i] = corrected(accesses[i]!, this.#share * output[i * 2]!);
-      changes[i] = corrected(changes[i]!, this.#share * output[i * 2 + 1]!);
+    for (const { share, expected } of shares) {
+      for (let i = 0; i < rows; i++) {
+        expected.accesses[i] = corrected(counts[i * 2]!, share * output[i * 2]!);
+        expected.changes[i] = corrected(counts[i * 2 + 1]!, share * output[i * 2 + 1]!);
+      }
     }
   }
 
@@ -63,21 +77,14 @@ const BATCH = 8192;
 
 /** Scores batches of rows until none is left. Any number of threads may be at the same task. */
 export function work(tensorflow: Tensorflow, { expected, next, ...task }: ScoringTask): void {
-  const { moment, base } = task;
-  const engine = FeatureEngine.at(moment);
-  const corrector = new Corrector(tensorflow, task.network, moment, task.share, BATCH);
-  const slots = new Int32Array(BATCH);
+  const corrector = new Corrector(tensorflow, task.network, task.moment, task.base, BATCH);
   try {
     for (;;) {
       const from = Atomics.add(next, 0, BATCH);
       if (from >= expected.accesses.length) return;
       const accesses = expected.accesses.subarray(from, from + BATCH);
       const changes = expected.changes.subarray(from, from + BATCH);
-      for (let i = 0; i < BATCH; i++) slots[i] = from + i;
-      const usual = baseExpectation(engine, moment.now, base, slots.subarray(0, accesses.length));
-      accesses.set(usual.accesses);
-      changes.set(usual.changes);
-      corrector.apply({ accesses, changes }, from);
+      corrector.apply(accesses.length, from, [{ share: task.share, expected: { accesses, changes } }]);
     }
   } finally {
     corrector.dispose();

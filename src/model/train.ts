@@ -12,16 +12,15 @@ import { MANIFEST_SCHEMA, type Manifest, type Shares } from './manifest.ts';
 import { createNetwork, standardOf } from './network.ts';
 import { pacer } from './pace.ts';
 import { type Past, pastBefore, type World } from './past.ts';
-import { Predictor, skipColumns } from './predictor.ts';
+import { isCorrecting, Predictor, skipColumns } from './predictor.ts';
 import { type Recipe, usualRecipe } from './recipe.ts';
 import { hashLog } from './replay.ts';
 import { LEAST_WINDOWS } from './schedule.ts';
-import { type Choice, choosePredictor, type PredictorName } from './select.ts';
+import { type Choice, choosePredictor, type PredictorName, pastMean } from './select.ts';
 import { type Survey, samplesAt, survey, type Tried, type TriedHalfLives } from './survey.ts';
 import { type ValidatedNetwork, validateNetwork } from './validate.ts';
 
 const SAMPLE_ROWS = 100_000;
-const VALIDATION_ROWS = 40_000;
 /** Without a past window to tune on: long enough to be steady, short enough to follow the horizon. */
 const UNTUNED_HALF_LIFE = 2;
 
@@ -74,7 +73,8 @@ export async function trainModels(
   const { now, horizonSeconds, seed, budgets, tableRows, changeWeight = 1 } = options;
   const tensorflow = await loadTensorflow();
   const past = await pastBefore({ ...options, changeWeight, breathe: pacer() });
-  const sizes = budgets.map(
+  const { tested, pools } = poolsOf(budgets);
+  const sizes = tested.map(
     (share): Budget =>
       (seen) =>
         Math.max(1, Math.round(share * (tableRows ?? seen))),
@@ -87,10 +87,11 @@ export async function trainModels(
   const sha256 = await hashLog(past.log, past.breathe);
   const trained: Trained[] = [];
   for (const [n, budget] of budgets.entries()) {
-    const tuned = tune(past, found, n);
-    const shares = windowShares(found, tuned, n);
-    const choice = await choose(past, found, networks, tuned.base, shares, n);
-    const wanted = choice.predictor === 'network' || choice.predictor === 'mix' || always;
+    const pool = pools[n]!;
+    const tuned = tune(past, found, pool);
+    const choice = await choose(past, found, networks, tuned, pool);
+    const shares = await windowShares(past, found, networks, tuned, pool.own);
+    const wanted = isCorrecting(choice.predictor) || always;
     const fit = wanted ? await networks.final(tuned.base) : undefined;
     const network = fit?.network ?? untrainedNetwork(tensorflow, past, tuned.base, recipe);
     const manifest: Manifest = {
@@ -116,8 +117,8 @@ export async function trainModels(
       predictor: choice.predictor,
       reason: choice.reason,
       gains: choice.gains,
-      calibration: await calibrationOf(choice.predictor, past, found, networks, tuned, n),
-      metrics: found.windows.map(({ at, rows }, i) => ({ at, rows: rows[n]!, shares: shares[i]! })),
+      calibration: await calibrationOf(choice.predictor, past, found, networks, tuned, pool.own),
+      metrics: found.windows.map(({ at, rows }, i) => ({ at, rows: rows[pool.own]!, shares: shares[i]! })),
       network: {
         trained: fit !== undefined,
         rows: fit?.rows ?? 0,
@@ -161,7 +162,7 @@ class Networks {
   validated(base: Base): Promise<ValidatedNetwork> {
     return once(this.#validated, base, () =>
       validateNetwork(this.#tensorflow, this.#past, this.#budgets, this.#found.samples, base, {
-        rows: VALIDATION_ROWS,
+        rows: SAMPLE_ROWS,
         recipe: this.#recipe,
       }),
     );
@@ -194,13 +195,34 @@ function once<T>(known: Map<string, Promise<T>>, base: Base, make: () => Promise
   return found;
 }
 
+/** Where hit shares at a budget are found, among those at all budgets that are tested. */
+interface Pool {
+  readonly own: number;
+  /** half of it, itself, twice as much: a ranking that is better is so there too, and chance is not at all three alike */
+  readonly near: readonly number[];
+}
+
+function poolsOf(budgets: readonly number[]): { tested: number[]; pools: Pool[] } {
+  const near = budgets.map((share) => [share / 2, share, Math.min(1, 2 * share)]);
+  const tested = [...new Set(near.flat())];
+  const pools = near.map((shares, n) => ({
+    own: tested.indexOf(budgets[n]!),
+    near: shares.map((share) => tested.indexOf(share)),
+  }));
+  return { tested, pools };
+}
+
+/** By window, the mean over a pool. */
+const pooled = ({ shares }: Pick<Tried, 'shares'>, { near }: Pool): number[] =>
+  shares.map((window) => near.reduce((sum, budget) => sum + window[budget]!, 0) / near.length);
+
 interface Tuned {
   readonly halfLife: Manifest['half_life'];
   readonly groupHalfLife: Manifest['half_life'];
   readonly base: Base;
 }
 
-function tune({ spec, schedule }: Past, found: Survey, budget: number): Tuned {
+function tune({ spec, schedule }: Past, found: Survey, pool: Pool): Tuned {
   const windows = found.windows.length;
   const untuned = {
     index: spec.accessHalfLives.indexOf(UNTUNED_HALF_LIFE),
@@ -212,7 +234,7 @@ function tune({ spec, schedule }: Past, found: Survey, budget: number): Tuned {
     if (windows === 0) return top;
     halfLives.forEach((tried, index) => {
       if (!tried) return;
-      const mean = tried.shares.reduce((sum, window) => sum + window[budget]!, 0) / windows;
+      const mean = pastMean(pooled(tried, pool));
       const reason = `the best mean hit share on ${windows} past windows`;
       if (top === untuned || mean > top.mean) top = { index, mean, reason };
     });
@@ -225,7 +247,7 @@ function tune({ spec, schedule }: Past, found: Survey, budget: number): Tuned {
   });
   const ewma = best(found.ewma);
   const group = best(found.group);
-  const sharesOf = (tried: Tried | null | undefined) => tried?.shares.map((window) => window[budget]!) ?? [];
+  const sharesOf = (tried: Tried | null | undefined) => (tried ? pooled(tried, pool) : []);
   // what the network corrects is chosen as a predictor is: a gain within its error is none
   const base = choosePredictor(
     { ewma: sharesOf(found.ewma[ewma.index]), group: sharesOf(found.group[group.index]) },
@@ -239,33 +261,59 @@ function tune({ spec, schedule }: Past, found: Survey, budget: number): Tuned {
   };
 }
 
-/** Hit shares of everything but the network, one a tuning window. */
-function windowShares({ windows, lfu, ewma, group }: Survey, tuned: Tuned, budget: number): Shares[] {
-  const groups = group[tuned.groupHalfLife.index];
-  return windows.map(({ shares }, i) => ({
+/** How each predictor did on the past windows that it was tried on. */
+async function trials(
+  { schedule }: Past,
+  found: Survey,
+  networks: Networks,
+  { halfLife, groupHalfLife, base }: Tuned,
+): Promise<Partial<Record<PredictorName, Trials>>> {
+  const tuning = found.windows.map(({ offset }) => offset);
+  const validation = schedule.validation.flatMap(({ windows }) => windows);
+  const group = found.group[groupHalfLife.index];
+  const plain = { lfu: found.lfu, ewma: found.ewma[halfLife.index]!, ...(group && { group }) };
+  const corrected: Partial<ValidatedNetwork> = validation.length > 0 ? await networks.validated(base) : {};
+  return Object.fromEntries([
+    ...Object.entries(plain).map(([name, tried]) => [name, { ...tried, offsets: tuning }]),
+    ...Object.entries(corrected).map(([name, tried]) => [name, { ...tried, offsets: validation }]),
+  ]);
+}
+
+interface Trials extends Tried {
+  /** of the windows */
+  readonly offsets: readonly number[];
+}
+
+/** Hit shares at one budget, one a tuning window; where networks were not tried, they have none. */
+async function windowShares(
+  past: Past,
+  found: Survey,
+  networks: Networks,
+  tuned: Tuned,
+  budget: number,
+): Promise<Shares[]> {
+  const all = Object.entries(await trials(past, found, networks, tuned));
+  return found.windows.map(({ offset, shares }) => ({
     ...shares[budget],
-    lfu: lfu.shares[i]![budget]!,
-    ewma: ewma[tuned.halfLife.index]!.shares[i]![budget]!,
-    ...(groups && { group: groups.shares[i]![budget]! }),
+    ...Object.fromEntries(
+      all.flatMap(([name, { offsets, shares: own }]) => {
+        const at = offsets.indexOf(offset);
+        return at < 0 ? [] : [[name, own[at]![budget]!]];
+      }),
+    ),
   }));
 }
 
 /** From what the chosen predictor's scores went with on past windows. */
 async function calibrationOf(
   name: PredictorName,
-  { schedule }: Past,
+  past: Past,
   found: Survey,
   networks: Networks,
-  { halfLife, groupHalfLife, base }: Tuned,
+  tuned: Tuned,
   budget: number,
 ): Promise<Calibration> {
-  const corrects = name === 'network' || name === 'mix';
-  const { shares, bins } = corrects
-    ? (await networks.validated(base))[name]
-    : { lfu: found.lfu, ewma: found.ewma[halfLife.index]!, group: found.group[groupHalfLife.index]! }[name];
-  const offsets = corrects
-    ? schedule.validation.flatMap(({ windows }) => windows)
-    : found.windows.map(({ offset }) => offset);
+  const { offsets, shares, bins } = (await trials(past, found, networks, tuned))[name]!;
   const windows = offsets.map((offset, i) => ({
     offset,
     bins: bins[i]!,
@@ -276,14 +324,13 @@ async function calibrationOf(
   return { ...calibrate(bins, windows.at(-1)?.unseenShare ?? 0), ...(error && { error }) };
 }
 
-/** Compares the predictors on past windows; enters the network's into their shares. */
+/** Compares the predictors on the past windows that all of them were tried on. */
 async function choose(
   past: Past,
   found: Survey,
   networks: Networks,
-  base: Base,
-  shares: Shares[],
-  budget: number,
+  tuned: Tuned,
+  pool: Pool,
 ): Promise<Choice> {
   const { history, validation } = past.schedule;
   if (history < 2) {
@@ -294,23 +341,12 @@ async function choose(
     const reason = `the log holds ${history.toFixed(2)} horizons; comparing predictors needs about 5, for ${LEAST_WINDOWS} separate past windows with training rows before each`;
     return { predictor: 'ewma', reason, gains: {} };
   }
-  const own = await networks.validated(base);
-  const offsets = validation.flatMap(({ windows }) => windows);
-  const compared = offsets.map((offset, i) => {
-    const at = found.windows.findIndex((window) => window.offset === offset);
-    shares[at] = {
-      ...shares[at],
-      network: own.network.shares[i]![budget]!,
-      mix: own.mix.shares[i]![budget]!,
-    };
-    return shares[at]!;
+  const windows = validation.flatMap((each) => each.windows);
+  const compared = Object.entries(await trials(past, found, networks, tuned)).map(([name, tried]) => {
+    const shares = pooled(tried, pool);
+    return [name, windows.map((offset) => shares[tried.offsets.indexOf(offset)]!)];
   });
-  const names = ['lfu', 'ewma', 'group', 'network', 'mix'] as const;
-  const known = names.filter((name) => compared.every((window) => window[name] !== undefined));
-  return choosePredictor(
-    Object.fromEntries(known.map((name) => [name, compared.map((window) => window[name]!)])),
-    validation.length,
-  );
+  return choosePredictor(Object.fromEntries(compared), validation.length);
 }
 
 /** The network before its first step: it is what it would correct, and can be saved like any other. */

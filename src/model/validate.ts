@@ -1,20 +1,17 @@
 import type { Tensorflow } from './backend.ts';
-import { type Base, baseExpectation } from './expectation.ts';
+import type { Base } from './expectation.ts';
 import { fitNetwork } from './fit.ts';
 import { type Budget, judgeOf } from './judge.ts';
 import { disposeNetwork, type Network } from './network.ts';
 import type { Past } from './past.ts';
-import { correct, networkShare, skipColumns } from './predictor.ts';
+import { type Correcting, correct, networkShare, skipColumns } from './predictor.ts';
 import type { Recipe } from './recipe.ts';
 import { replay } from './replay.ts';
 import type { Samples } from './samples.ts';
 import { futureOf, noteTrial, samplesAt, type Tried, tried } from './survey.ts';
 
-/** What network and mix did on the validation windows. */
-export interface ValidatedNetwork {
-  readonly network: Tried;
-  readonly mix: Tried;
-}
+/** What a network did on the validation windows, by how much of it counts. */
+export type ValidatedNetwork = Readonly<Record<Correcting, Tried>>;
 
 /** Plays the log again and lets networks, each trained on what lay before it, choose for the validation windows. */
 export async function validateNetwork(
@@ -27,7 +24,8 @@ export async function validateNetwork(
 ): Promise<ValidatedNetwork> {
   const { log, spec, schedule, seed, breathe } = past;
   const engine = past.newEngine();
-  const validated = { network: tried(), mix: tried() };
+  const validated = { network: tried(), mix: tried(), nudge: tried() };
+  const names = Object.keys(networkShare) as Correcting[];
   const visits = schedule.validation.flatMap(({ offset, windows }) =>
     windows.map((window) => ({ trainedAt: offset, window, last: window === windows.at(-1) })),
   );
@@ -43,11 +41,12 @@ export async function validateNetwork(
       network = fit.network;
     }
     const judge = judgeOf(past, engine, await futureOf(past, engine, window), budgets);
-    for (const name of ['network', 'mix'] as const) {
-      const at = past.timeOf(window);
-      const expected = baseExpectation(engine, at, base);
-      await correct(tensorflow, network, engine, at, expected, networkShare[name], breathe);
-      noteTrial(validated[name], judge.expected(expected));
+    const at = past.timeOf(window);
+    const shares = names.map((name) => networkShare[name]);
+    const expected = await correct(tensorflow, network, engine, at, base, shares, breathe);
+    for (const [n, name] of names.entries()) {
+      noteTrial(validated[name], judge.expected(expected[n]!));
+      await breathe();
     }
     if (!last) return;
     disposeNetwork(network);

@@ -117,7 +117,7 @@ describe('foreshadow backtest', () => {
       expect(lower).toBeLessThan(predicted);
       expect(upper).toBeGreaterThan(predicted);
       expect(upper - lower).toBeLessThan(1);
-      for (const name of ['random', 'lru', 'lfu', 'ewma', 'group', 'network', 'mix', 'half_future'])
+      for (const name of ['random', 'lru', 'lfu', 'ewma', 'group', 'network', 'mix', 'nudge', 'half_future'])
         expect(result.hit_share[name]).toBeLessThanOrEqual(result.hit_share.oracle);
       expect(result.peak_rss_mb).toBeGreaterThan(10);
     }

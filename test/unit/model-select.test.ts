@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { schedule } from '../../src/model/schedule.ts';
-import { choosePredictor } from '../../src/model/select.ts';
+import { choosePredictor, pastMean } from '../../src/model/select.ts';
 
 describe('choosing a predictor', () => {
   const ewma = [0.5, 0.6, 0.55];
@@ -8,8 +8,9 @@ describe('choosing a predictor', () => {
   it('leaves the EWMA only for a mean gain above one standard error', () => {
     const steady = choosePredictor({ ewma, network: [0.52, 0.62, 0.58] });
     expect(steady.predictor).toBe('network');
-    expect(steady.gains.network!.mean).toBeCloseTo(0.02333, 4);
-    expect(steady.gains.network!.standardError).toBeCloseTo(0.00333, 4);
+    // the last counts 2^(1/4) as much as the one before it: (.02·.707 + .02·.841 + .03) / 2.548
+    expect(steady.gains.network!.mean).toBeCloseTo(0.02392, 4);
+    expect(steady.gains.network!.standardError).toBeCloseTo(0.0035, 4);
     expect(steady.reason).toContain('network beats the EWMA');
     expect(choosePredictor({ ewma, network: [0.7, 0.5, 0.55] }).predictor).toBe('ewma');
     expect(choosePredictor({ ewma, lfu: [0.4, 0.5, 0.5] }).predictor).toBe('ewma');
@@ -24,6 +25,27 @@ describe('choosing a predictor', () => {
       network: [0.9, 0.5, 0.3],
     });
     expect(choice.predictor).toBe('mix');
+  });
+
+  it('lets late windows tell more than early ones', () => {
+    const flat = [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5];
+    const learnt = [0.494, 0.496, 0.498, 0.501, 0.504, 0.506, 0.508];
+    const choice = choosePredictor({ ewma: flat, network: learnt });
+    expect(choice.gains.network!.mean).toBeGreaterThan(0.0025);
+    expect(choosePredictor({ ewma: flat, network: learnt.toReversed() }).gains.network!.mean).toBeLessThan(0);
+    expect(pastMean([0.3, 0.3, 0.3])).toBeCloseTo(0.3, 12);
+  });
+
+  it('is nudged where nothing proved itself and a quarter of the network was no loss', () => {
+    const wild = { ewma, network: [0.7, 0.5, 0.55], mix: [0.62, 0.55, 0.56] };
+    const nudged = choosePredictor({ ...wild, nudge: [0.53, 0.58, 0.56] });
+    expect(nudged.predictor).toBe('nudge');
+    expect(nudged.reason).toContain('no other predictor beats the EWMA by enough');
+    expect(choosePredictor({ ...wild, nudge: [0.52, 0.58, 0.54] }).predictor).toBe('ewma');
+    expect(choosePredictor({ ...wild, nudge: ewma }).predictor).toBe('ewma');
+    // what proved itself is better than what only did no harm
+    const mix = [0.51, 0.61, 0.56];
+    expect(choosePredictor({ ...wild, mix, nudge: [0.55, 0.65, 0.6] }).predictor).toBe('mix');
   });
 
   it('says so when there are too few windows', () => {

@@ -64,6 +64,7 @@ describe('training', () => {
         'lru',
         'mix',
         'network',
+        'nudge',
         'oracle',
         'random',
       ]);
