@@ -15,7 +15,7 @@ interface Result {
   readonly chosen_predictor: string;
   readonly share_of_oracle: Readonly<Record<string, number | null>>;
   readonly policies: Readonly<Record<'once' | 'admit' | 'rechoose', number>>;
-  readonly calibration: { readonly predicted: number; readonly realised: number };
+  readonly calibration: Readonly<Record<'predicted' | 'realised' | 'lower' | 'upper', number>>;
   readonly seconds: number;
   readonly peak_rss_mb: number;
 }
@@ -32,11 +32,13 @@ const names = (await readdir(folder))
   .filter((name) => only.length === 0 || only.includes(name));
 
 const lines = [
-  `| trace | budget | ${shown.join(' | ')} | predictors | once → admit → again | predicted − realised | seconds a cut | MB |`,
+  `| trace | budget | ${shown.join(' | ')} | predictors | once → admit → again | predicted − realised, interval | seconds a cut | MB |`,
   `|---|---|${shown.map(() => '---|').join('')}---|---|---|---|---|`,
 ];
 /** by budget, the traces with announced events left out: there the gain is of another kind */
 const gains = new Map<number, number[]>();
+/** whether the realised hit share lay where it was expected four times in five */
+const intervals: boolean[] = [];
 let worst = { points: Number.POSITIVE_INFINITY, where: '' };
 for (const name of names) {
   const { results, announced } = await backtest(join(folder, name));
@@ -47,7 +49,12 @@ for (const name of names) {
       return shares.includes(null) ? null : mean(shares as number[]);
     };
     const policy = (which: keyof Result['policies']) => mean(own.map((result) => result.policies[which]));
-    const error = own.map(({ calibration }) => 100 * (calibration.predicted - calibration.realised));
+    const errors = own.map(({ calibration: { predicted, realised, lower, upper } }) => {
+      const within = lower <= realised && realised <= upper;
+      intervals.push(within);
+      const reach = Math.max(upper - predicted, predicted - lower);
+      return `${(100 * (predicted - realised)).toFixed(1)} ±${(100 * reach).toFixed(1)}${within ? '' : '!'}`;
+    });
     lines.push(
       `| ${[
         name,
@@ -55,7 +62,7 @@ for (const name of names) {
         ...shown.map((ranking) => share(of(ranking))),
         own.map((result) => result.chosen_predictor).join(' '),
         `${share(policy('once'))} → ${share(policy('admit'))} → ${share(policy('rechoose'))}`,
-        error.map((points) => points.toFixed(1)).join(' '),
+        errors.join(', '),
         Math.max(...own.map((result) => result.seconds)).toFixed(0),
         Math.max(...own.map((result) => result.peak_rss_mb)).toFixed(0),
       ].join(' | ')} |`,
@@ -80,6 +87,10 @@ for (const [budget, points] of [...gains, ['all', [...gains.values()].flat()] as
 }
 process.stdout.write(
   `worst against the better of lfu and ewma: ${worst.points.toFixed(2)} (${worst.where})\n`,
+);
+
+process.stdout.write(
+  `realised within the interval: ${intervals.filter(Boolean).length} of ${intervals.length}\n`,
 );
 
 async function backtest(path: string): Promise<{ results: Result[]; announced: boolean }> {

@@ -48,7 +48,6 @@ export class FeatureEngine {
   #rows: RowState;
   #writer: View | null = null;
   #seen = 0;
-  #fixed: Moment | null = null;
 
   constructor(spec: FeatureSpec, options: EngineOptions = {}) {
     this.spec = spec;
@@ -58,19 +57,6 @@ export class FeatureEngine {
     this.#rows = rowState(spec, FIRST_ROWS);
     this.#groups = new GroupBook(spec, spec.grouped ? (options.events ?? []) : []);
     this.#groupOf = (spec.grouped && options.groupOf) || (() => null);
-  }
-
-  /**
-   * An engine to read from on another thread: what {@link moment} gave, without the keys. It gives the same bits as the
-   * engine that the moment came from, at that moment's time, and observes nothing.
-   */
-  static at(moment: Moment): FeatureEngine {
-    const engine = new FeatureEngine(moment.spec);
-    engine.#fixed = moment;
-    engine.#rows = moment.rows;
-    engine.#startedAt = moment.startedAt;
-    engine.#writer = { moment, writer: new VectorWriter(moment), outlook: null, seen: 0 };
-    return engine;
   }
 
   /**
@@ -107,7 +93,7 @@ export class FeatureEngine {
 
   /** how many keys were seen */
   get size(): number {
-    return this.#fixed?.size ?? this.#keys.length;
+    return this.#keys.length;
   }
 
   /** time of the earliest event, seconds; Infinity before the first */
@@ -254,7 +240,6 @@ export class FeatureEngine {
   /** Working out groups and seasons takes a while: it is done once for as long as nothing is observed. */
   #view(now: number): View {
     if (this.#writer?.seen === this.#seen && this.#writer.moment.now === now) return this.#writer;
-    if (this.#fixed) throw new RangeError(`this engine knows the moment ${this.#fixed.now}, not ${now}`);
     const { spec } = this;
     const { outlook, ...groups } = this.#groupsAt(now);
     const moment = {
@@ -326,7 +311,6 @@ export class FeatureEngine {
   }
 
   #add(key: KeyId, at: number): number {
-    if (this.#fixed) throw new TypeError('this engine only reads one moment');
     const slot = this.#keys.push(key) - 1;
     this.#slots.set(key, slot);
     if ((slot + 1) * this.#rows.layout.stride64 > this.#rows.f64.length) this.#rows = grown(this.#rows);

@@ -108,7 +108,13 @@ export function calibrate(windows: readonly WindowBins[], unseenShare: number): 
   };
 }
 
-/** The mean count at a score: linear between the knots, in proportion above the last, level below the first. */
+/** Knots further apart than this ratio leave a gap, in which hardly any row was seen. */
+const GAP = 2;
+
+/**
+ * The mean count at a score: linear between the knots, in proportion above the last, level below the first. In a gap a
+ * straight line would give rows just above the lower knot a good part of the upper one's count; a power law does not.
+ */
 export function calibrated({ score: knots, mean }: Calibration, score: number): number {
   const last = knots.length - 1;
   if (last < 0) return Math.max(0, score);
@@ -121,6 +127,9 @@ export function calibrated({ score: knots, mean }: Calibration, score: number): 
     if (knots[middle]! <= score) low = middle;
     else high = middle;
   }
+  const gap = knots[high]! / knots[low]!;
+  if (gap > GAP && knots[low]! > 0 && mean[low]! > 0)
+    return mean[low]! * (mean[high]! / mean[low]!) ** (Math.log(score / knots[low]!) / Math.log(gap));
   const along = (score - knots[low]!) / (knots[high]! - knots[low]!);
   return mean[low]! + along * (mean[high]! - mean[low]!);
 }

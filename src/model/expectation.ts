@@ -113,13 +113,3 @@ export interface Base {
   readonly name: (typeof baseNames)[number];
   readonly halfLife: number;
 }
-
-export function baseExpectation(
-  engine: FeatureEngine,
-  now: number,
-  { name, halfLife }: Base,
-  slots?: ArrayLike<number>,
-): Expectation {
-  const expectation = name === 'group' ? groupExpectation : ewmaExpectation;
-  return expectation(engine, now, halfLife, slots);
-}

@@ -62,6 +62,7 @@ export const Manifest = Type.Object({
   table_rows: Type.Union([count, Type.Null()]),
   predictor,
   reason: Type.String(),
+  /** over the EWMA on past windows, each the mean over half, whole and double the budget; later windows tell more */
   gains: Type.Partial(Type.Object({ lfu: gain, group: gain, network: gain, mix: gain, nudge: gain })),
   /** hit shares on past windows, each model trained before its window; `at` is where the window begins, seconds */
   metrics: Type.Array(Type.Object({ at: Type.Number(), rows: count, shares })),

@@ -58,7 +58,7 @@ export function choosePredictor(
     if (proved && gain.mean > (gains[best]?.mean ?? 0)) best = name;
   }
   const said = ({ mean, standardError, windows }: Gain) =>
-    `by ${mean.toFixed(4)} of the accesses, its standard error being ${standardError.toFixed(4)}, on ${windows} past windows`;
+    `by ${mean.toFixed(4)} of the accesses at and around the budget, its standard error being ${standardError.toFixed(4)}, on ${windows} past windows`;
   const won = gains[best];
   if (won) return { predictor: best, reason: `${best} beats the EWMA ${said(won)}`, gains };
   const none = 'no other predictor beats the EWMA by enough, beside its standard error';

@@ -64,6 +64,17 @@ describe('calibration', () => {
     expect(expectedHitShare(unseen, scores, chosen)).toBeCloseTo((0.75 * came(chosen)) / came(order), 2);
   });
 
+  it('does not give rows in a gap between cold and hot ones a hot count', () => {
+    // as with a short half-life: thousands of cold rows, a few hot ones, and a thousand times between their scores
+    const map = fitted([
+      ...Array.from({ length: 1000 }, (_, i) => [1e-9, i % 30 ? 0 : 1] as const),
+      ...Array.from({ length: 10 }, () => [1e-6, 150] as const),
+    ]);
+    expect(calibrated(map, 1e-9)).toBeCloseTo(0.034, 6);
+    expect(calibrated(map, 4e-9)).toBeLessThan(0.3);
+    expect(calibrated(map, 1e-6)).toBeCloseTo(150, 6);
+  });
+
   it('takes scores for counts while there is nothing to go by', () => {
     const map = calibrate([], 0);
     expect(calibrated(map, 3)).toBe(3);

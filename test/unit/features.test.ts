@@ -5,6 +5,7 @@ import { FeatureEngine } from '../../src/features/engine.ts';
 import { log1p } from '../../src/features/log.ts';
 import { compareAccesses } from '../../src/features/order.ts';
 import { canonicalJson, featureSpec, featureSpecHash } from '../../src/features/spec.ts';
+import { type Moment, VectorWriter } from '../../src/features/vectors.ts';
 
 const spec = featureSpec(10);
 const read = (key: string, at: number, weight?: number): Access =>
@@ -51,10 +52,10 @@ describe('feature engine', () => {
   it('keeps what it knows while it grows, by copying and in place, and so do views taken before', () => {
     const engine = new FeatureEngine(spec);
     const count = 140_000;
-    let early: FeatureEngine | undefined;
+    let early: Moment | undefined;
     for (let i = 0; i < count; i++) {
       engine.observe({ key: String(i), op: i % 2 ? 'W' : 'R', at: i });
-      if (i === 70_000) early = FeatureEngine.at(engine.moment(70_001));
+      if (i === 70_000) early = engine.moment(70_001);
     }
     const wrong = engine.firstSeen().findIndex((time, i) => time !== i);
     expect(wrong).toBe(-1);
@@ -62,17 +63,31 @@ describe('feature engine', () => {
     const slots = [0, 1023, 1024, 65_535, 65_536, 70_000];
     const fresh = new FeatureEngine(spec);
     for (let i = 0; i <= 70_000; i++) fresh.observe({ key: String(i), op: i % 2 ? 'W' : 'R', at: i });
-    expect(early?.matrix(70_001, slots)).toEqual(fresh.matrix(70_001, slots));
+    const writer = new VectorWriter(early!);
+    const vectors = new Float32Array(slots.length * spec.columns.length);
+    for (const [row, slot] of slots.entries()) writer.write(slot, vectors, row);
+    expect(vectors).toEqual(fresh.matrix(70_001, slots));
     expect(early?.size).toBe(70_001);
   });
 
-  it('reads one moment only, where it is made from one', () => {
+  it('counts with the vectors what it counts alone, bit for bit, from a moment ago to as good as never', () => {
     const engine = new FeatureEngine(spec);
-    engine.observe(read('a', 1));
-    const reader = FeatureEngine.at(engine.moment(5));
-    expect(reader.matrix(5)).toEqual(engine.matrix(5));
-    expect(() => reader.matrix(6)).toThrow('knows the moment 5');
-    expect(() => reader.observe(read('a', 6))).toThrow('only reads');
+    for (let i = 0; i < 400; i++)
+      engine.observe({ key: String(i), op: i % 2 ? 'W' : 'R', at: 1e5 - 10 * 1.03 ** i });
+    const writer = new VectorWriter(engine.moment(1e5));
+    const vector = new Float32Array(spec.columns.length);
+    const { accessHalfLives, changeHalfLives } = spec;
+    const factor = (halfLife: number) => horizonFactor(10, halfLife * 10, 1e5 - engine.startedAt);
+    const alone = [
+      ...accessHalfLives.map((h, i) => engine.ewma(1e5, i).map((count) => count * factor(h))),
+      ...changeHalfLives.map((h, i) => engine.changeEwma(1e5, i).map((count) => count * factor(h))),
+    ];
+    for (let slot = 0; slot < engine.size; slot++) {
+      writer.write(slot, vector, 0);
+      expect(alone.map((_, counter) => writer.count(counter))).toEqual(alone.map((counts) => counts[slot]));
+      // neither a tiny count nor a feature takes the slow way of a processor
+      for (const value of vector) expect(value === 0 || Math.abs(value) > 1e-37).toBe(true);
+    }
   });
 
   it('takes logarithms as exactly as 32 bits need', () => {
