@@ -9,7 +9,7 @@ import { rowMapAsRow } from '../sync/fragments.ts';
 import { setLaneMode } from '../sync/lane.queries.ts';
 import { dropMigrationTablesSql } from '../sync/tables.ts';
 import { instantNow, olderSnapshots, sayBlockers } from './cutover/blockers.queries.ts';
-import { dropGuardSql, finalTable, physicalOf } from './cutover/swap.ts';
+import { dropGuardSql, dropGuardTriggerSql, finalTable, guardedTables, physicalOf } from './cutover/swap.ts';
 import { settleIndexSql } from './deferred-indexes.ts';
 import type { DeferredIndex, Migration } from './status.store.ts';
 import { dropWayBackSql, prepareWayBack } from './way-back/prepare.ts';
@@ -53,8 +53,8 @@ export async function finishTarget(
 }
 
 /**
- * After the write cutover, or a rollback, when every snapshot from before it is gone: the guard is dropped, and checks that
- * the swap added without looking are validated. May be repeated.
+ * After the write cutover, or a rollback, when every snapshot from before it is gone: the guard is dropped, and checks and
+ * foreign keys that the swap added without looking are validated. May be repeated.
  * @param onWait says whether to go on waiting
  * @returns whether everything is done
  */
@@ -69,8 +69,8 @@ export async function settleTarget(
   const table = ident(final.schema, final.name);
   // Taken after the commit is known: whoever starts later sees the swap.
   const instant = await withClient(pool, instantNow);
-  // Of nobody is it known here that something else would answer him, so those that queue count too (relation 0: none).
-  const older = () => withClient(pool, (client) => olderSnapshots(client, 0, instant));
+  // Of nobody is it known here that something else would answer him, so those that queue count too.
+  const older = () => withClient(pool, (client) => olderSnapshots(client, [], instant));
   for (;;) {
     const old = await older();
     if (!old.length) break;
@@ -79,18 +79,24 @@ export async function settleTarget(
     await clock.sleep(200);
   }
   await failpoint('settle.snapshots-gone');
-  await briefly(pool, clock, dropGuardSql(migration, final).join('; '));
+  for (const guarded of await guardedTables(pool, migration))
+    await briefly(pool, clock, dropGuardTriggerSql(guarded));
+  await briefly(pool, clock, dropGuardSql(migration).join('; '));
   await failpoint('settle.guard-dropped');
   if (rolledBack) {
+    for (const sql of physicalOf(migration).settle ?? []) await briefly(pool, clock, sql);
     await briefly(pool, clock, clearedSql(migration).join('; '));
     await failpoint('settle.names-gone');
     return true;
   }
   const { rows } = await pool.query<{ name: string }>(
-    "select conname as name from pg_constraint where conrelid = $1 and contype = 'c' and not convalidated",
-    [migration.plan.targetOid],
+    // one that the old table had never validated may well be broken by its rows
+    `select conname as name from pg_constraint c where conrelid = $1 and contype = 'c' and not convalidated
+        and not exists (select from pg_constraint o where o.conrelid = $2 and o.conname = c.conname and o.contype = 'c' and not o.convalidated)`,
+    [migration.plan.targetOid, migration.plan.sourceOid],
   );
   for (const check of rows) await pool.query(`alter table ${table} validate constraint ${ident(check.name)}`);
+  for (const sql of physicalOf(migration).settle ?? []) await briefly(pool, clock, sql);
   return true;
 }
 

@@ -35,6 +35,8 @@ export interface CarriedIndex {
   readonly definition: string;
   /** what follows the name of the constraint that owns it on S, such as `unique deferrable`; null for a bare index */
   readonly constraint: string | null;
+  readonly comment?: string | null;
+  readonly constraintComment?: string | null;
 }
 
 /** What was there before, so that abort can put it back and the swap can name it. */
@@ -48,6 +50,8 @@ export interface Physical {
   readonly columns: { readonly source: readonly string[]; readonly target: readonly string[] };
   /** our index on S over the mapped key; null when the key maps to itself */
   readonly mappedKeyIndex: string | null;
+  /** set by the swap: statements that finish its work afterwards, without its locks; may be repeated */
+  readonly settle?: readonly string[];
   /** the back map restores every row, and what the way back needs is made */
   readonly wayBackPrepared?: boolean;
   /** what was found out too late for the plan: why there is no way back */

@@ -16,7 +16,15 @@ beforeAll(async () => {
     setup: `${tables}
       create table s2 (id bigint primary key, n int);
       create table t2 (id bigint primary key, n int);
-      insert into s2 select i, i from generate_series(1, 50) i;`,
+      insert into s2 select i, i from generate_series(1, 50) i;
+      create table sb3 (id int primary key, n int);
+      create table tb3 (id bigint primary key, n int);
+      insert into sb3 select i, i from generate_series(1, 50) i;
+      create table sb4 (like sb3 including all);
+      create table tb4 (like tb3 including all);
+      create table sb5 (like sb3 including all);
+      create table tb5 (like tb3 including all, note text default 'new');
+      alter table sb5 add column lost int;`,
   });
   ({ url } = await rig.listen());
 });
@@ -183,6 +191,50 @@ describe('a whole migration over HTTP', () => {
     expect((await post('/api/v1/migrations/n/abort')).statusCode).toBe(202);
     await until('n', ({ status }) => status === 'ABORTED');
   });
+
+  test('the way back: rolled back, or finalized, or none', async () => {
+    const name = (i: number) => `back-${i}`;
+    const of = (i: number) => `/api/v1/migrations/${name(i)}`;
+    for (const i of [3, 4, 5]) {
+      const body = migrationOf({
+        name: name(i),
+        source: `public.sb${i}`,
+        target: `public.tb${i}`,
+        map: { id: 'id::bigint' },
+      });
+      expect((await post('/api/v1/migrations', body)).statusCode).toBe(202);
+    }
+    expect((await post(`${of(3)}/rollback`)).json()).toMatchObject({ status: 409, code: 'CONFLICT' });
+    expect((await post(`${of(3)}/finalize`, {})).json()).toMatchObject({ status: 409, code: 'CONFLICT' });
+    for (const i of [3, 4, 5]) await until(name(i), ({ status }) => status === 'COMPLETED');
+    expect((await statusOf(name(5))).way_back).toEqual({
+      open: false,
+      reasons: ['nothing in the target gives these columns of the source back: lost'],
+      behind: null,
+    });
+    expect((await post(`${of(5)}/rollback`)).json()).toMatchObject({ status: 409, code: 'NO_WAY_BACK' });
+    await rig.db.pool.query('update sb3 set n = n + 1; insert into sb3 values (77, 77)');
+    expect((await post(`${of(3)}/rollback`)).statusCode).toBe(202);
+    expect((await post(`${of(4)}/finalize`, { drop: true })).json()).toMatchObject({ status: 400 });
+    expect((await post(`${of(4)}/finalize`, { drop_old: true })).statusCode).toBe(202);
+    expect((await post(`${of(5)}/finalize`, {})).statusCode).toBe(202);
+    await until(name(3), ({ status }) => status === 'ROLLED_BACK');
+    for (const i of [4, 5]) await until(name(i), ({ status }) => status === 'FINALIZED');
+    const { rows } = await rig.db.pool.query(
+      `select pg_typeof(id)::text as type, count(*)::int as n, sum(n)::int as sum from sb3 group by 1`,
+    );
+    expect(rows).toEqual([{ type: 'integer', n: 51, sum: 1275 + 50 + 77 }]);
+    await expect
+      .poll(
+        async () =>
+          (
+            await rig.db.pool.query(
+              `select to_regclass('foreshadow.sb4_old') as dropped, to_regclass('foreshadow.sb5_old')::text as kept`,
+            )
+          ).rows,
+      )
+      .toEqual([{ dropped: null, kept: 'foreshadow.sb5_old' }]);
+  }, 60_000);
 
   test('tells of it in a stream', async () => {
     const answer = await fetch(`${url}${m}/events`, {

@@ -135,7 +135,7 @@ describe('who stands in the way of the write cutover', () => {
       `set session authorization ${role}; begin isolation level repeatable read; select * from nothing`,
     );
     await ours.query(`set session authorization ${owner}`);
-    const seen = await olderSnapshots(ours, m.plan.sourceOid, {
+    const seen = await olderSnapshots(ours, [m.plan.sourceOid], {
       at: new Date(Date.now() + 60_000),
       horizon: null,
     });

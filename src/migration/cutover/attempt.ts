@@ -1,5 +1,6 @@
 import type { Client, Pool } from 'pg';
 import { seconds } from '../../config/migration-file.ts';
+import { ForeshadowError } from '../../core/errors.ts';
 import { failpoint } from '../../core/failpoint.ts';
 import type { TablePlan } from '../../core/plan.ts';
 import { together } from '../../db/tx.ts';
@@ -20,6 +21,8 @@ import {
   sayBlockers,
 } from './blockers.queries.ts';
 import { Blocked, type Exchange } from './exchange.ts';
+import { type HandoverPlan, planHandovers } from './handovers.ts';
+import { boundStamp, heldTables, lockRelatives, lockViewSql } from './relatives.ts';
 import { withSwapXid } from './swap.ts';
 
 /** 100 ms: longer, and everybody queues behind our request. */
@@ -71,30 +74,47 @@ async function lookAtLog(client: Client, plan: TablePlan): Promise<{ filled: boo
   return { filled: Boolean(rowCount), at };
 }
 
-/** Begins an attempt: nobody is held yet, and whatever would defeat it is named. */
-async function prepare(client: Client, exchange: Exchange): Promise<void> {
+/**
+ * Begins an attempt: nobody is held yet, and whatever would defeat it is named.
+ * @returns what is bound to S by now, and how it goes along
+ */
+async function prepare(client: Client, exchange: Exchange): Promise<HandoverPlan> {
   const { plan } = exchange;
+  const handover = await planHandovers(client, exchange.move);
+  const refused = handover.refused.find((each) => !exchange.keeps(each));
+  if (refused) {
+    throw new ForeshadowError(
+      'DEPENDENT_REFUSED',
+      `${plan.names.source}: ${refused.object} depends on it, and came after the migration began: ${refused.refused}`,
+      { table: plan.names.source, object: refused.object },
+    );
+  }
   await client.query('begin isolation level read committed read write');
   // Ends an autovacuum of S, which would defeat every short attempt below; blocks no reader or writer.
   await client.query("set local lock_timeout = '3s'");
   await client.query(`lock table ${plan.names.source} in share update exclusive mode`);
   await exchange.requireReady(client);
-  const holders = await lockHolders(client, plan.sourceOid, longTransaction);
-  if (holders.length)
-    throw new Blocked(`waiting for long transactions on ${plan.names.source}: ${sayBlockers(holders)}`);
-  const early = await olderSnapshots(client, plan.sourceOid, { at: exchange.complete.at, horizon: null });
+  const held = heldTables(plan, handover);
+  const holders = await lockHolders(client, held, longTransaction);
+  if (holders.length) {
+    const tables = [plan.names.source, ...handover.relatives.map(({ name }) => name)].join(', ');
+    throw new Blocked(`waiting for long transactions on ${tables}: ${sayBlockers(holders)}`);
+  }
+  const early = await olderSnapshots(client, held, { at: exchange.complete.at, horizon: null });
   if (early.length)
     throw new Blocked(`waiting for snapshots from before ${exchange.complete.event}: ${sayBlockers(early)}`);
   const behind = await backlog(client, plan);
   if (behind > mostBacklog) throw new Blocked(`waiting for lanes: ${behind} changes are still to be copied`);
   await failpoint('cutover.prepared');
+  return handover;
 }
 
 /** What will be asked while others wait, asked before: its plans and the catalogue are at hand then. No answer counts. */
-async function rehearse(client: Client, exchange: Exchange): Promise<void> {
-  await exchange.statements(client);
-  const { sourceOid } = exchange.plan;
-  await gaveUpWaiting(client, sourceOid, await queuedWithSnapshot(client, sourceOid));
+async function rehearse(client: Client, exchange: Exchange, handover: HandoverPlan): Promise<void> {
+  await exchange.statements(client, handover);
+  await boundStamp(client, exchange.plan.sourceOid);
+  const held = heldTables(exchange.plan, handover);
+  await gaveUpWaiting(client, held, await queuedWithSnapshot(client, held));
 }
 
 /** A process that is stopped or cut off while it holds locks loses its session, and the application goes on. */
@@ -103,6 +123,31 @@ async function beginHolding(client: Client, migration: Migration): Promise<void>
   await client.query(
     `set local lock_timeout = ${lockTimeout}; set local idle_in_transaction_session_timeout = ${idle}`,
   );
+}
+
+/**
+ * Holds back who writes to S or to a table bound to it by a foreign key. The application's transactions lock these in one
+ * order or the other, parent and then child or a child alone, whose check then waits for S: whichever order is taken here,
+ * some of them come across. So the order changes from one attempt to the next, and the pauses between attempts vary.
+ */
+async function holdWriters(
+  client: Client,
+  { migration, plan }: Exchange,
+  handover: HandoverPlan,
+  attempt: number,
+): Promise<Budget> {
+  const asked = performance.now();
+  let budget: Budget | undefined;
+  const step = async () => budget && bound(client, budget);
+  const source = () => client.query(`lock table ${plan.names.source} in exclusive mode`);
+  const relatives = () => lockRelatives(client, handover, 'share row exclusive', step);
+  const relativesFirst = handover.relatives.length > 0 && attempt % 2 === 0;
+  for (const lock of relativesFirst ? [relatives, source] : [source, relatives]) {
+    await step();
+    await lock();
+    budget ??= startBudget(migration, asked); // from the first lock that holds somebody
+  }
+  return budget as Budget;
 }
 
 /**
@@ -118,12 +163,11 @@ export async function easedSwap(
   const { plan, migration } = exchange;
   const { definition } = migration;
   await client.query('set plan_cache_mode = force_generic_plan');
-  await prepare(client, exchange);
-  await rehearse(client, exchange);
+  const handover = await prepare(client, exchange);
+  const held = heldTables(plan, handover);
+  await rehearse(client, exchange, handover);
   await beginHolding(client, migration);
-  const asked = performance.now();
-  await client.query(`lock table ${plan.names.source} in exclusive mode`);
-  const budget = startBudget(migration, asked);
+  const budget = await holdWriters(client, exchange, handover, attempt);
   await failpoint('cutover.writers-held');
   let [, log] = await together(client, [() => bound(client, budget), () => lookAtLog(client, plan)]);
   while (log.filled) {
@@ -140,8 +184,8 @@ export async function easedSwap(
   for (;;) {
     // first who queues, then who is left: whoever gives up in between is seen by one of the two
     const [waiting, old] = await together(client, [
-      () => queuedWithSnapshot(client, plan.sourceOid),
-      () => olderSnapshots(client, plan.sourceOid, log.at, definition.cutover.isolation),
+      () => queuedWithSnapshot(client, held),
+      () => olderSnapshots(client, held, log.at, definition.cutover.isolation),
     ]);
     queued = waiting;
     if (!old.length) break;
@@ -153,16 +197,22 @@ export async function easedSwap(
   await failpoint('cutover.snapshots-gone');
   await together(client, [() => bound(client, budget), () => setLaneMode(client, plan, 'STOPPED')]);
   await failpoint('cutover.lanes-stopped');
-  const statements = await exchange.statements(client);
+  const statements = await exchange.statements(client, handover);
   const readers = { asked: performance.now(), held: 0 };
   await together(client, [
     () => client.query(`set local lock_timeout = ${Math.min(lockTimeout, budget.left())}`),
     () => bound(client, budget),
+  ]);
+  // Views of the user first, each alone: their readers lock the view, and then S.
+  for (const view of handover.views) await client.query(lockViewSql(view));
+  await together(client, [
+    () => bound(client, budget),
     () => client.query(`lock table ${exchange.readers} in access exclusive mode`),
   ]);
+  await lockRelatives(client, handover, 'access exclusive', () => bound(client, budget));
   readers.held = performance.now();
   await failpoint('cutover.readers-held');
-  return finish(client, exchange, pool, { attempt, budget, readers, statements, queued });
+  return finish(client, exchange, pool, { attempt, budget, readers, statements, queued, handover });
 }
 
 /**
@@ -178,7 +228,7 @@ export async function briefStop(
   attempt: number,
 ): Promise<Migration> {
   const { plan, migration } = exchange;
-  await prepare(client, exchange);
+  const handover = await prepare(client, exchange);
   const mode = await laneMode(client, plan);
   // Before anything is held: from here on lanes find their rows locked and leave at once.
   await setLaneMode(client, plan, 'STOPPED');
@@ -189,10 +239,13 @@ export async function briefStop(
   const [first, ...others] = exchange.inTurn;
   await client.query(first);
   const budget = startBudget(migration, asked);
-  for (const lock of others) {
-    await together(client, [() => bound(client, budget), () => client.query(lock)]);
-  }
-  await bound(client, budget);
+  const step = () => bound(client, budget);
+  for (const view of handover.views) await together(client, [step, () => client.query(lockViewSql(view))]);
+  const relativesFirst = attempt % 2 === 0;
+  if (relativesFirst) await lockRelatives(client, handover, 'access exclusive', step);
+  for (const lock of others) await together(client, [step, () => client.query(lock)]);
+  if (!relativesFirst) await lockRelatives(client, handover, 'access exclusive', step);
+  await step();
   await failpoint('stop.everybody-held');
   const everything = { low: null, high: null };
   const refresh = () =>
@@ -201,8 +254,15 @@ export async function briefStop(
       : refreshAll(client, plan, everything, mostBacklog);
   while ((await refresh()).taken > 0) await bound(client, budget);
   await failpoint('stop.drained');
-  const statements = await exchange.statements(client); // under the lock: sequences must not move on
-  return finish(client, exchange, pool, { attempt, budget, readers: budget, statements, queued: null });
+  const statements = await exchange.statements(client, handover); // under the lock: sequences must not move on
+  return finish(client, exchange, pool, {
+    attempt,
+    budget,
+    readers: budget,
+    statements,
+    queued: null,
+    handover,
+  });
 }
 
 /**
@@ -230,16 +290,19 @@ async function finish(
     statements: readonly string[];
     /** who was not waited for, because the guard will answer; null: nobody was asked, as all are in READ COMMITTED */
     queued: readonly Queued[] | null;
+    handover: HandoverPlan;
   },
 ): Promise<Migration> {
   const { plan, migration } = exchange;
-  const { budget, readers, attempt } = held;
-  const [, log, , transaction] = await together(client, [
+  const { budget, readers, attempt, handover } = held;
+  const [, log, , transaction, stamp] = await together(client, [
     () => bound(client, budget),
     () => client.query(`select 1 from ${plan.names.keyLog} limit 1`),
     () => exchange.requireReady(client),
     () => client.query<{ xid: string }>('select pg_current_xact_id()::text as xid'),
+    () => boundStamp(client, plan.sourceOid),
   ]);
+  if (stamp !== handover.stamp) throw new Blocked(`what depends on ${plan.names.source} has just changed`);
   if (log.rowCount) throw new Blocked('the key log filled again');
   const swap = withSwapXid(held.statements, transaction.rows[0]?.xid as string).join(';\n');
   const [, , moved] = await together(client, [
@@ -251,7 +314,7 @@ async function finish(
   await failpoint('cutover.swapped');
   await failpoint('cutover.routed');
   if (!held.queued) await requireNoKeptSnapshot(client);
-  const gone = await gaveUpWaiting(client, plan.sourceOid, held.queued ?? []);
+  const gone = await gaveUpWaiting(client, heldTables(plan, handover), held.queued ?? []);
   if (gone.length)
     throw new Blocked(`pid ${gone.join(', ')} queued with a snapshot from before the drain, and gave up`);
   await client.query('commit');
@@ -267,6 +330,7 @@ async function finish(
       wait_ms: round(lock.held - lock.asked),
       hold_ms: round(done - lock.held),
       attempts: attempt,
+      tables: [plan.names.source, ...handover.relatives.map(({ name }) => name)],
     });
   }
   return moved;

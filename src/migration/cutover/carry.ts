@@ -50,9 +50,9 @@ export async function defaultsSql(client: ClientBase, move: Move): Promise<strin
 
 /** CHECK constraints over kept columns, which the new table lacks: added unvalidated, validated after the swap. */
 export async function checksSql(client: ClientBase, move: Move): Promise<string[]> {
-  const { rows } = await client.query<{ name: string; definition: string }>(
+  const { rows } = await client.query<{ name: string; definition: string; comment: string | null }>(
     prepared(
-      `select c.conname as name, pg_get_constraintdef(c.oid) as definition
+      `select c.conname as name, pg_get_constraintdef(c.oid) as definition, obj_description(c.oid, 'pg_constraint') as comment
        from pg_constraint c
       where c.conrelid = $1 and c.contype = 'c'
         and not exists (select 1 from unnest(c.conkey) k join pg_attribute a on a.attrelid = $1 and a.attnum = k
@@ -62,10 +62,11 @@ export async function checksSql(client: ClientBase, move: Move): Promise<string[
       [move.from.oid, move.to.oid, move.kept],
     ),
   );
-  return rows.map(
-    ({ name, definition }) =>
-      `alter table ${finalName(move)} add constraint ${ident(name)} ${definition.replace(/ NOT VALID$/, '')} not valid`,
-  );
+  const target = finalName(move);
+  return rows.flatMap(({ name, definition, comment }) => [
+    `alter table ${target} add constraint ${ident(name)} ${definition.replace(/ NOT VALID$/, '')} not valid`,
+    ...(comment === null ? [] : [`comment on constraint ${ident(name)} on ${target} is ${literal(comment)}`]),
+  ]);
 }
 
 /** Owner and grants, on the table and on columns of the same name. */

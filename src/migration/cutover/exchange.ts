@@ -6,7 +6,10 @@ import { literal } from '../../db/ident.ts';
 import { prepared } from '../../db/prepared.ts';
 import { type LaneStamp, stampSql } from '../../sync/lane.queries.ts';
 import { databaseNow, type Migration, type StatusColumns } from '../status.store.ts';
-import { physicalOf, swapSql } from './swap.ts';
+import type { Handover } from './handover.ts';
+import type { HandoverPlan } from './handovers.ts';
+import type { Move } from './move.ts';
+import { moveOf, physicalOf, swapSql } from './swap.ts';
 
 /** An attempt that did not get through. Nothing was changed, and nobody waited longer than the budget. */
 export class Blocked extends Error {}
@@ -29,12 +32,16 @@ export interface Exchange {
   readonly complete: { readonly at: Date; readonly event: string };
   /** what readers lock: LOCK TABLE goes through a view to its tables, in the order in which its readers lock them */
   readonly readers: string;
+  /** what is bound to the one table goes to the other */
+  readonly move: Move;
+  /** an object that the table which takes the place has itself, so that it need not come along */
+  keeps(object: Handover): boolean;
   /** statements that lock the same one by one, in an order in which nobody else locks them the other way round */
   readonly inTurn: readonly [string, ...string[]];
   /** everything that must hold at the moment of the exchange. @throws Blocked, ForeshadowError */
   requireReady(client: Client): Promise<void>;
   /** renames and all that goes with them */
-  statements(client: Client): Promise<string[]>;
+  statements(client: Client, handover: HandoverPlan): Promise<string[]>;
 }
 
 /** IN_PROGRESS → COMPLETED */
@@ -49,6 +56,9 @@ export function writeCutover(migration: Migration): Exchange {
     columns: { writes_cut_over_at: databaseNow, completed_at: databaseNow, wait_reason: null },
     route: 'target',
     complete: { at: migration.copied_at as Date, event: 'the end of the copy' },
+    move: moveOf(migration),
+    keeps: () => false,
+    // Recursively: overlay, T, key log, S, the order in which its readers lock them.
     readers: names.overlay,
     // The view alone, then T, then S. LOCK TABLE on the view would take the key log before S, and writers hold S first.
     inTurn: [
@@ -56,7 +66,7 @@ export function writeCutover(migration: Migration): Exchange {
       ...[names.target, names.source].map((table) => `lock table ${table} in access exclusive mode`),
     ],
     requireReady: (client) => requireCopied(client, migration),
-    statements: (client) => swapSql(client, migration),
+    statements: (client, handover) => swapSql(client, migration, handover),
   };
 }
 

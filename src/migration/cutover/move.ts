@@ -19,6 +19,8 @@ export interface Move {
   readonly kept: readonly string[];
   /** columns that have one name and one value on both sides, perhaps in another type (int, bigint); `kept` among them */
   readonly same: readonly string[];
+  /** OID of the migration's overlay, which reads both and goes its own way; 0 before there is one */
+  readonly overlay: number;
   /** where `from` stands when the move begins */
   readonly origin: TableName;
   /** where `to` stands when the move is done: at `origin`, or under a name of its own */
@@ -35,12 +37,14 @@ export function forwardMove(
   plan: Pick<TablePlan, 'sourceOid' | 'targetOid' | 'sourceColumns' | 'targetOrder' | 'columns'>,
   origin: TableName,
   final: TableName,
+  overlay = 0,
 ): Move {
   return {
     from: { oid: plan.sourceOid, columns: plan.sourceColumns.map((column) => column.name) },
     to: { oid: plan.targetOid, columns: plan.targetOrder },
     kept: plan.columns.filter((column) => column.identity).map((column) => column.name),
     same: plan.columns.filter(holdsSameValue).map((column) => column.name),
+    overlay,
     origin,
     final,
   };
@@ -54,6 +58,10 @@ export const turned = (move: Move, origin: TableName, final: TableName): Move =>
   origin,
   final,
 });
+
+/** Whether `to` gets the name of `from`; else both keep theirs, and `from` stays where it is. */
+export const takesName = ({ origin, final }: Move) =>
+  origin.schema === final.schema && origin.name === final.name;
 
 /** `to`, as SQL names it when the move is done. */
 export const finalName = ({ final }: Move) => ident(final.schema, final.name);

@@ -1,5 +1,5 @@
 import type { ClientBase } from 'pg';
-import { ident } from '../../db/ident.ts';
+import { ident, literal } from '../../db/ident.ts';
 import { prepared } from '../../db/prepared.ts';
 import { together } from '../../db/tx.ts';
 import type { CarriedIndex } from '../status.store.ts';
@@ -113,11 +113,18 @@ export async function carriedNamesSql(
     () => namesOf(client, table),
   ]);
   for (const name of own) taken.add(name);
-  return indexes.map(({ name, temporaryName, constraint }) => {
+  const on = ident(final.schema, final.name);
+  return indexes.flatMap(({ name, temporaryName, constraint, comment, constraintComment }) => {
     const free = freeName(name, taken);
-    return constraint
-      ? `alter table ${ident(final.schema, final.name)} add constraint ${ident(free)} ${constraint.replace('unique', `unique using index ${ident(temporaryName)}`)}`
-      : `alter index ${ident(final.schema, temporaryName)} rename to ${ident(free)}`;
+    const sql = [
+      constraint
+        ? `alter table ${on} add constraint ${ident(free)} ${constraint.replace('unique', `unique using index ${ident(temporaryName)}`)}`
+        : `alter index ${ident(final.schema, temporaryName)} rename to ${ident(free)}`,
+    ];
+    if (comment) sql.push(`comment on index ${ident(final.schema, free)} is ${literal(comment)}`);
+    if (constraint && constraintComment)
+      sql.push(`comment on constraint ${ident(free)} on ${on} is ${literal(constraintComment)}`);
+    return sql;
   });
 }
 

@@ -7,6 +7,7 @@ import { dropCaptureFunctionsSql, dropCaptureSql } from '../../sync/capture.ts';
 import { type LaneStamp, stampSql } from '../../sync/lane.queries.ts';
 import { sequencesSql } from '../cutover/carry-sequences.ts';
 import { Blocked, type Exchange, requireSame } from '../cutover/exchange.ts';
+import type { HandoverPlan } from '../cutover/handovers.ts';
 import { turned } from '../cutover/move.ts';
 import { makeRoomSql } from '../cutover/names.ts';
 import {
@@ -17,6 +18,7 @@ import {
   moveOf,
   oldTable,
   physicalOf,
+  settleLaterSql,
 } from '../cutover/swap.ts';
 import type { Migration } from '../status.store.ts';
 import { requireWayBack } from './state.ts';
@@ -46,7 +48,11 @@ export async function rollbackExchange(pool: Pool, migration: Migration): Promis
     readers: overlay ? names.overlay : `${names.source}, ${names.target}`,
     inTurn: overlay ? [`alter view ${names.overlay} reset (security_barrier)`, ...tables] : tables,
     requireReady: (client) => requireOpen(client, migration),
-    statements: (client) => (swapped ? swapBackSql(client, migration) : routeBackSql(client, migration)),
+    move: turned(moveOf(migration), finalTable(migration), physicalOf(migration).source),
+    // the old table is as readable as it was
+    keeps: ({ catalog }) => catalog === 'pg_policy',
+    statements: (client, handover) =>
+      swapped ? swapBackSql(client, migration, handover) : routeBackSql(client, migration, handover),
   };
 }
 
@@ -82,7 +88,11 @@ async function requireOpen(client: Client, migration: Migration): Promise<void> 
 }
 
 /** The old table has kept what is its own; what only one of the two can have comes back to it. */
-async function swapBackSql(client: ClientBase, migration: Migration): Promise<string[]> {
+async function swapBackSql(
+  client: ClientBase,
+  migration: Migration,
+  handover: HandoverPlan,
+): Promise<string[]> {
   const { source, target, wayBack } = physicalOf(migration);
   const plan = requireWayBack(migration);
   const back = turned(moveOf(migration), finalTable(migration), source);
@@ -108,6 +118,7 @@ async function swapBackSql(client: ClientBase, migration: Migration): Promise<st
     ...dropCaptureSql(plan),
     ...dropCaptureFunctionsSql(plan),
     `drop view if exists ${plan.names.overlay}`,
+    ...handover.before,
     ...sequences.before,
     ...room,
     `alter table ${ident(source.schema, source.name)} rename to ${ident(passing)}`,
@@ -123,25 +134,36 @@ async function swapBackSql(client: ClientBase, migration: Migration): Promise<st
           `alter ${kind} ${ident(source.schema, now.get(oid) as string)} rename to ${ident(name)}`,
       ),
     ...sequences.after,
-    ...guardSql(migration, ident(source.schema, source.name)),
+    ...handover.after,
+    ...guardSql(migration, [ident(source.schema, source.name), ...namesOf(handover)]),
+    settleLaterSql(migration, handover),
   ];
 }
 
 /** Both tables have kept their names: late writers are refused on the other side now. */
-async function routeBackSql(client: ClientBase, migration: Migration): Promise<string[]> {
+async function routeBackSql(
+  client: ClientBase,
+  migration: Migration,
+  handover: HandoverPlan,
+): Promise<string[]> {
   const { source } = physicalOf(migration);
   const plan = requireWayBack(migration);
   const sequences = await sequencesSql(client, turned(moveOf(migration), finalTable(migration), source));
   return [
     ...dropCaptureSql(plan),
     ...dropCaptureFunctionsSql(plan),
+    ...handover.before,
     ...sequences.before,
     ...sequences.after,
+    ...handover.after,
     ...dropMovedSql(migration, plan.names.target),
     ...movedSql(migration, plan.names.source, plan.names.target),
-    ...guardSql(migration, plan.names.target),
+    ...guardSql(migration, [plan.names.target, ...namesOf(handover)]),
+    settleLaterSql(migration, handover),
   ];
 }
+
+const namesOf = ({ relatives }: HandoverPlan) => relatives.map(({ name }) => name);
 
 async function namesNow(client: ClientBase, oids: readonly number[]): Promise<Map<number, string>> {
   const { rows } = await client.query<{ oid: number; name: string }>(

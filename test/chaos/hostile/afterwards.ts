@@ -15,8 +15,8 @@ export interface Stage {
   place(): Promise<Place | null>;
   say(what: string): void;
   restart(): Promise<void>;
-  /** the write cutover is being taken back from now on */
-  ending(): void;
+  /** the write cutover is being taken back, or made final, from now on */
+  ending(): Promise<void>;
   /** a fault has been seen, and nothing more is wanted */
   failed(): boolean;
 }
@@ -33,7 +33,7 @@ export async function goOn(plan: Afterwards, stage: Stage): Promise<void> {
     stage.say(`${keeper.pid} SIGKILL, and changes wait`);
     await sleep(300);
   }
-  stage.ending();
+  await stage.ending();
   await endIt(plan, stage);
 }
 

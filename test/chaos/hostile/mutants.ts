@@ -9,6 +9,8 @@ export interface Mutant {
   readonly name: string;
   readonly replacements: readonly Replacement[];
   readonly bias: Partial<Scenario> & { readonly shapes?: readonly number[] };
+  /** its seeds go on after the write cutover */
+  readonly goesOn?: boolean;
 }
 
 export interface MutantResult {
@@ -38,6 +40,12 @@ const calm: Partial<Scenario> = {
 };
 
 const whileLogged = `while (log.filled) {`;
+const filledAgain = `if (log.rowCount) throw new Blocked('the key log filled again');`;
+
+/** Kept in step for a while, then rolled back, with nothing else in the way. */
+const rolledBack: Partial<Scenario> = {
+  afterwards: { ends: 'rolled back', window: 600, attacks: [], ending: [], keeps: true, restart: false },
+};
 
 export const mutants: readonly Mutant[] = [
   {
@@ -128,7 +136,7 @@ const countsSql = \`(select max(at)::text from taken) as "upTo", (select count(*
       { file: 'migration/cutover/attempt.ts', from: whileLogged, to: whileLogged.replace('while', 'if') },
       {
         file: 'migration/cutover/attempt.ts',
-        from: `if (log.rowCount) throw new Blocked('the key log filled again');`,
+        from: filledAgain,
         to: `if (log.rowCount) await moment();`,
       },
     ],
@@ -226,7 +234,7 @@ const countsSql = \`(select max(at)::text from taken) as "upTo", (select count(*
       {
         file: 'migration/cutover/attempt.ts',
         from: whileLogged,
-        to: `const mode = await laneMode(client, migration);
+        to: `const mode = await laneMode(client, plan);
   await setLaneMode(client, plan, 'STOPPED');
   const drain = () =>
     mode === 'UNIQUE'
@@ -265,9 +273,59 @@ const countsSql = \`(select max(at)::text from taken) as "upTo", (select count(*
       },
     ],
   },
+  {
+    name: 'capture of the way back after the commit',
+    goesOn: true,
+    bias: rolledBack,
+    replacements: [
+      { file: 'migration/way-back/open.ts', from: `    ...captureTriggersSql(wayBack),\n`, to: `` },
+      {
+        file: 'migration/way-back/open.ts',
+        from: `import { captureTriggersSql } from '../../sync/capture.ts';`,
+        to: ``,
+      },
+      {
+        file: 'migration/cutover/attempt.ts',
+        from: `  await client.query('commit');`,
+        to: `  await client.query('commit');
+  const late = exchange.kind === 'cutover' ? moved.physical?.wayBack?.plan : undefined;
+  if (late) {
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    for (const sql of captureTriggersSql(late)) await client.query(sql);
+    await client.query(\`update foreshadow.migration_status set physical = jsonb_set(physical, '{wayBack,stamp}',
+      (select to_jsonb(x) from (select \${stampSql(late)}) x)) where id = \${migration.id}\`);
+  }`,
+      },
+      {
+        file: 'migration/cutover/attempt.ts',
+        from: `import { markAsLaneSql } from '../../sync/lane.ts';`,
+        to: `import { captureTriggersSql } from '../../sync/capture.ts';
+import { stampSql } from '../../sync/lane.queries.ts';
+import { markAsLaneSql } from '../../sync/lane.ts';`,
+      },
+    ],
+  },
+  {
+    name: 'rollback without a drain',
+    goesOn: true,
+    bias: { ...rolledBack, bigAtCutover: true },
+    replacements: [
+      {
+        file: 'migration/cutover/attempt.ts',
+        from: whileLogged,
+        to: `while (log.filled && exchange.kind === 'cutover') {`,
+      },
+      {
+        file: 'migration/cutover/attempt.ts',
+        from: filledAgain,
+        to: filledAgain.replace('log.rowCount', `log.rowCount && exchange.kind === 'cutover'`),
+      },
+    ],
+  },
 ];
 
-export const mutantScenario = (mutant: Mutant, seed: number) => scenarioOf(seed, { ...calm, ...mutant.bias });
+export const mutantScenario = (mutant: Mutant, seed: number) =>
+  scenarioOf(seed, { ...calm, ...mutant.bias }, mutant.goesOn);
 
 /** Runs a mutant's seeds until one catches it. @param mutated false: the control, on the code as it is */
 export async function huntMutant(

@@ -178,7 +178,10 @@ function goingOn(scenario: Scenario, given?: Afterwards | null): Scenario {
   return {
     ...scenario,
     shape: { ...shape, keyTexts: (n) => shape.keyTexts(n, () => 0) },
-    attacks: seed % 4 === 0 ? [...scenario.attacks, attack(rng, nth(preparing))] : scenario.attacks,
+    attacks:
+      seed % 4 === 0
+        ? [...scenario.attacks, attack(rng, preparing[(seed / 4) % preparing.length] as Failpoint)]
+        : scenario.attacks,
     afterwards,
     ...(dies.startsWith('stop.') && !given ? { briefStop: true, bigAtCutover: false } : {}),
   };

@@ -282,11 +282,19 @@ export class Seed {
       place: () => this.#place(),
       say: (what) => this.#say(what),
       restart: () => this.#disturbances.restart(),
-      ending: () => this.#disturbances.ending(),
+      ending: async () => {
+        if (afterwards.ends === 'rolled back') return this.#disturbances.ending();
+        await this.#endWatch();
+      },
       failed: () => this.scenario.failFast && this.#faults.length > 0,
     });
-    this.#watch.over();
+    await this.#endWatch();
     return afterwards.ends === 'rolled back' ? 'back' : 'moved';
+  }
+
+  async #endWatch(): Promise<void> {
+    const client = await this.#connect('watch');
+    await this.#watch.over(client).finally(() => client.end());
   }
 
   async #endOf(worker: Worker): Promise<Ending> {

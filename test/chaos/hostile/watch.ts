@@ -36,10 +36,11 @@ export class Watch {
     this.#keysBehind = `select ${this.#shape.key.map((_, i) => `k${i + 1}::text`).join(` || '|' || `)} from foreshadow.key_log_${rows[0]?.id}_back`;
   }
 
-  /** T, S and the overlay go their own ways from here on. */
-  over(): void {
+  /** T, S and the overlay go their own ways from here on, and nothing of ours depends on them. */
+  async over(client: Client): Promise<void> {
     this.#gate = null;
     this.#over = true;
+    await client.query('drop view if exists mapped_source, new_table, old_table, restored');
   }
 
   /** After the write cutover, one snapshot: the old table is what the new one makes of it, but for keys in the log. */
