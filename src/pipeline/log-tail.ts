@@ -51,7 +51,7 @@ export async function readTail(
   } finally {
     await handle.close();
   }
-  const format = detectFormat(bytes.toString('latin1'), newest.path, options);
+  const format = detectFormat(bytes.toString('latin1'), options);
   if (!format) return null;
   const statements: ExecutedStatement[] = [];
   const parser = new LogParser(options);
