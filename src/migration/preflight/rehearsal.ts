@@ -49,14 +49,17 @@ export async function rehearseRowMap(
          including constraints including indexes including generated)`,
     );
     const began = performance.now();
-    const first = await client.query(`${into} select ${values} from ${sampleOf(source, most).sample} limit ${fewestRows}`);
+    const first = await client.query(
+      `${into} select ${values} from ${sampleOf(source, most).sample} limit ${fewestRows}`,
+    );
     const perRow = (performance.now() - began) / Math.max(1, first.rowCount ?? 0);
     let tried = first.rowCount ?? 0;
     if (tried === fewestRows) {
       most = Math.max(fewestRows, Math.min(rehearsedRows, Math.floor(rehearsalMs / perRow)));
       await client.query('truncate pg_temp.foreshadow_rehearsal');
       tried =
-        (await client.query(`${into} select ${values} from ${sampleOf(source, most).sample} limit ${most}`)).rowCount ?? 0;
+        (await client.query(`${into} select ${values} from ${sampleOf(source, most).sample} limit ${most}`))
+          .rowCount ?? 0;
     }
     await client.query('rollback to savepoint rehearsal');
     return { tried, sampled: source.estimatedRows > most || tried === most };
