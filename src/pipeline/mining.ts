@@ -9,7 +9,7 @@ import {
   storeMined,
   touchMined,
 } from '../access/store.queries.ts';
-import { seconds } from '../config/migration-file.ts';
+import { seconds } from '../config/duration.ts';
 import type { Context } from '../context.ts';
 import { parseQualifiedName } from '../db/ident.ts';
 import { LogFollower, requireReadableLog } from '../logs/index.ts';
