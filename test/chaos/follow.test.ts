@@ -108,7 +108,7 @@ test(`following a log in three formats, killed ${kills} times at random, with ro
   const names = formats.map(([format]) => format);
   const spawn = () => start(process.execPath, ['--import', 'tsx', program, db.url, ...names]);
   const ready = (child: Child) =>
-    until('a follower that is ready', 30, async () => {
+    until('a follower that is ready', 60, async () => {
       if (child.process.exitCode !== null) throw new Error(child.output.stderr);
       return child.output.stdout.includes('ready');
     });
@@ -157,4 +157,4 @@ test(`following a log in three formats, killed ${kills} times at random, with ro
     for await (const batch of batches) for (const { op, key } of batch) count(whole, op, key);
     expect(sorted(whole), migration.name).toEqual(sorted(truth));
   }
-}, 150_000);
+}, 300_000);
