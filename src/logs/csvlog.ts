@@ -1,11 +1,14 @@
 import {
-  createEventReader,
+  durationIn,
   type EventOptions,
+  Events,
   elsewhere,
   type LogEvent,
-  mayTell,
+  nothing,
   other,
   type RecordReader,
+  ran,
+  statementIn,
 } from './event.ts';
 import { Names, type Rest, type Stretch } from './stretch.ts';
 import { createTimeReader } from './timestamp.ts';
@@ -39,17 +42,16 @@ const recordStart = /\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} [^\s,"]{1,12},[",]/g;
 
 /** csvlog: a record may have newlines in its quoted columns, so a line is not a record. */
 export class CsvlogReader implements RecordReader {
-  private readonly eventOf;
-  private readonly database: string | undefined;
+  private readonly events: Events;
   private readonly readTime = createTimeReader();
   private readonly names = new Names();
   /** where each column of the record at hand begins and ends, without its quotes */
   private readonly from = new Int32Array(mostColumns);
   private readonly to = new Int32Array(mostColumns);
+  private readonly last = Array.from({ length: mostColumns }, () => ({ raw: '', name: '' }));
 
   constructor(options: EventOptions = {}) {
-    this.eventOf = createEventReader(options);
-    this.database = options.database;
+    this.events = new Events(options);
   }
 
   read(stretch: Stretch, rest: Rest, take: (event: LogEvent, offset: number) => void): number {
@@ -111,34 +113,54 @@ export class CsvlogReader implements RecordReader {
     const { from, to } = this;
     const time = this.readTime(text.slice(from[logTime], to[logTime]));
     if (!time) return undefined;
+    const start = from[message]!;
     const isLog = to[severity]! - from[severity]! === 3 && text.startsWith('LOG', from[severity]);
-    if (isLog && !mayTell(text, from[message]!)) return other;
+    const at = isLog ? statementIn(text, start, to[message]!) : 0;
+    if (at === nothing) return other;
     const database = this.name(text, databaseName);
-    if (this.database !== undefined && database !== this.database) return elsewhere;
-    return this.eventOf({
+    if (this.events.isElsewhere(database)) return elsewhere;
+    const session = this.name(text, sessionId);
+    if (at === ran) return { kind: 'done', session, at: time.at };
+    const record = {
       time,
       user: this.name(text, userName),
       database,
       pid: Number(text.slice(from[processId], to[processId])) || 0,
-      session: this.name(text, sessionId),
+      session,
       applicationName: this.name(text, applicationName),
-      severity: isLog ? 'LOG' : text.slice(from[severity], to[severity]),
-      commandTag: this.name(text, commandTag),
-      message: this.text(stretch, message) ?? '',
-      detail: this.text(stretch, detail),
-      statement: this.text(stretch, query),
-    });
+    };
+    if (!isLog) {
+      const word = text.slice(from[severity], to[severity]);
+      return this.events.raised(record, word, this.name(text, commandTag), this.text(stretch, query));
+    }
+    const sql = this.unquoted(stretch, at, to[message]!);
+    return this.events.executed(record, sql, this.text(stretch, detail), durationIn(text, start));
   }
 
+  /** Most records have the same name there as the one before. */
   private name(text: string, column: number): string {
-    const name = this.names.of(text.slice(this.from[column], this.to[column]));
-    return name.includes('"') ? name.replaceAll('""', '"') : name;
+    const { raw, name } = this.last[column]!;
+    const start = this.from[column]!;
+    const end = this.to[column]!;
+    if (end - start === raw.length && text.startsWith(raw, start)) return name;
+    const fresh = this.names.of(text.slice(start, end));
+    const whole = fresh.includes('"') ? fresh.replaceAll('""', '"') : fresh;
+    this.last[column] = {
+      raw: Buffer.from(text.slice(start, end), 'latin1').toString('latin1'),
+      name: whole,
+    };
+    return whole;
   }
 
   /** null when the column is empty: csvlog does not tell that from an empty text, and here none is one. */
   private text(stretch: Stretch, column: number): string | null {
-    const text = stretch.decode(this.from[column]!, this.to[column]!);
-    if (text === '') return null;
+    const start = this.from[column]!;
+    const end = this.to[column]!;
+    return end > start ? this.unquoted(stretch, start, end) : null;
+  }
+
+  private unquoted(stretch: Stretch, start: number, end: number): string {
+    const text = stretch.decode(start, end);
     return text.includes('"') ? text.replaceAll('""', '"') : text;
   }
 

@@ -1,9 +1,10 @@
 import { ForeshadowError } from '../core/errors.ts';
 import { CsvlogReader } from './csvlog.ts';
-import { type EventOptions, isSeverity, type RecordReader } from './event.ts';
+import type { EventOptions, RecordReader } from './event.ts';
 import { JsonlogReader } from './jsonlog.ts';
 import { commonPrefixes, compileLinePrefix, type LinePrefix } from './line-prefix.ts';
-import { isSection, StderrReader } from './stderr-log.ts';
+import { StderrReader } from './stderr-log.ts';
+import { Stretch } from './stretch.ts';
 
 /** As in `log_destination`. */
 export type LogFormat = 'csvlog' | 'jsonlog' | 'stderr';
@@ -34,15 +35,14 @@ const csvStart = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} [^\s,"]{1,12},[",]/;
  * The format of a file, by its first bytes and what was said.
  *
  * @param sample latin1; a last line that is not whole does not count
- * @param path for messages
  * @returns undefined when there is nothing to tell by
- * @throws ForeshadowError LOG_FORMAT: a prefix that does not tell enough, or a log in another language
+ * @throws ForeshadowError LOG_FORMAT: a prefix that does not tell enough
  */
-export function detectFormat(sample: string, path: string, options: FormatOptions): Format | undefined {
+export function detectFormat(sample: string, options: FormatOptions): Format | undefined {
   const { format, linePrefix } = options;
   if (format === 'csvlog' || format === 'jsonlog') return { name: format };
-  const given = linePrefix === undefined ? undefined : compileLinePrefix(linePrefix);
-  if (format === 'stderr' && given) return { name: 'stderr', prefix: given };
+  if (format === 'stderr' && linePrefix !== undefined)
+    return { name: 'stderr', prefix: compileLinePrefix(linePrefix) };
 
   const lines = sample
     .slice(0, sample.lastIndexOf('\n') + 1)
@@ -50,18 +50,16 @@ export function detectFormat(sample: string, path: string, options: FormatOption
     .filter((line) => line !== '' && line !== '\r' && line[0] !== '\t');
   if (lines.length === 0) return undefined;
   if (format === undefined) {
-    const json = lines.filter((line) => jsonStart.test(line));
-    const csv = lines.filter((line) => csvStart.test(line));
-    if (json.length > 0 && json.length >= csv.length) {
-      refuseForeign(json, /"error_severity":"([^"]+)"/, path);
-      return { name: 'jsonlog' };
-    }
-    if (csv.length > 0) {
-      refuseForeign(csv, /,([^\s,"]+),[0-9A-Z]{5},"/, path);
-      return { name: 'csvlog' };
-    }
+    const json = lines.filter((line) => jsonStart.test(line)).length;
+    const csv = lines.filter((line) => csvStart.test(line)).length;
+    if (json > 0 || csv > 0) return { name: json >= csv ? 'jsonlog' : 'csvlog' };
   }
-  const prefix = bestPrefix(lines, given ? [given] : commonPrefixes.map(compileLinePrefix), path);
+  // only now: a server that writes csvlog may have any prefix, or none
+  const candidates =
+    linePrefix === undefined
+      ? commonPrefixes.map((text) => compileLinePrefix(text, true))
+      : [compileLinePrefix(linePrefix)];
+  const prefix = bestPrefix(lines, candidates);
   return prefix && { name: 'stderr', prefix };
 }
 
@@ -77,40 +75,36 @@ export function unknownFormat(path: string, { linePrefix }: FormatOptions): Fore
   );
 }
 
+/**
+ * Whether all records at the beginning of a file are in a language that is not read. A few lines of a file that has just
+ * been begun would not be enough to say so.
+ */
+export function isForeign(sample: Buffer, format: Format): boolean {
+  let foreign = 0;
+  let read = 0;
+  createRecordReader(format, {}).read(new Stretch(sample), 'end', ({ kind }) => {
+    if (kind === 'foreign') foreign++;
+    else if (kind !== 'malformed') read++;
+  });
+  return foreign > 0 && read === 0;
+}
+
+export const foreignLanguage = (path: string): ForeshadowError =>
+  new ForeshadowError('LOG_FORMAT', `${path} is not written in English`, { path });
+
 /** The prefix that most lines have, and at least one in five: the others may be a program's that the server called. */
-function bestPrefix(
-  lines: readonly string[],
-  candidates: readonly LinePrefix[],
-  path: string,
-): LinePrefix | undefined {
-  let best: { prefix: LinePrefix; known: number; foreign: number } | undefined;
+function bestPrefix(lines: readonly string[], candidates: readonly LinePrefix[]): LinePrefix | undefined {
+  let best: LinePrefix | undefined;
+  let most = 0;
   for (const prefix of candidates) {
-    const counts = countHeaders(prefix, lines);
-    const sum = counts.known + counts.foreign;
-    if (sum > (best ? best.known + best.foreign : 0)) best = { prefix, ...counts };
+    const count = lines.filter((line) => {
+      prefix.header.lastIndex = 0;
+      return prefix.header.test(line);
+    }).length;
+    if (count > most) {
+      best = prefix;
+      most = count;
+    }
   }
-  if (!best || (best.known + best.foreign) * 5 < lines.length) return undefined;
-  if (best.known === 0) throw foreignLanguage(path);
-  return best.prefix;
-}
-
-function countHeaders(prefix: LinePrefix, lines: readonly string[]): { known: number; foreign: number } {
-  const counts = { known: 0, foreign: 0 };
-  for (const line of lines) {
-    prefix.header.lastIndex = 0;
-    const word = prefix.header.exec(line)?.[prefix.severityGroup];
-    if (word === undefined) continue;
-    if (isSeverity(word) || isSection(word)) counts.known++;
-    else counts.foreign++;
-  }
-  return counts;
-}
-
-function refuseForeign(lines: readonly string[], pattern: RegExp, path: string): void {
-  const words = lines.flatMap((line) => pattern.exec(line)?.[1] ?? []);
-  if (words.length > 0 && !words.some(isSeverity)) throw foreignLanguage(path);
-}
-
-function foreignLanguage(path: string): ForeshadowError {
-  return new ForeshadowError('LOG_FORMAT', `${path} is not written in English`, { path });
+  return most * 5 >= lines.length ? best : undefined;
 }

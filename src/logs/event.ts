@@ -4,7 +4,7 @@ import type { ExecutedStatement } from './statement.ts';
 import type { Rest, Stretch } from './stretch.ts';
 import type { LogTime } from './timestamp.ts';
 
-/** What all three formats say in their own way: one record of the log. */
+/** What all three formats say in their own way: who wrote a record of the log, and when. */
 export interface LogRecord {
   readonly time: LogTime;
   readonly user: string;
@@ -12,14 +12,6 @@ export interface LogRecord {
   readonly pid: number;
   readonly session: string;
   readonly applicationName: string;
-  /** as the server wrote it: LOG, ERROR, or a word of another language */
-  readonly severity: string;
-  /** what the session was at: SELECT, PARSE, BIND; empty when the log does not tell */
-  readonly commandTag: string;
-  readonly message: string;
-  readonly detail: string | null;
-  /** the statement that caused an error */
-  readonly statement: string | null;
 }
 
 /** What one record says about executed statements. */
@@ -78,59 +70,96 @@ const quiet = new Set([
   'DEBUG4',
   'DEBUG5',
 ]);
-/** Whether it is a severity of the English message catalogue. */
-export const isSeverity = (word: string): boolean => word === 'LOG' || failures.has(word) || quiet.has(word);
+/** A message of severity LOG that does not tell of a statement. */
+export const nothing = -1;
+/** … that only tells that one has run. */
+export const ran = -2;
 
-// `duration: 0.04 ms  execute n1: …` is written after the fact, `execute n1: …` before. The name of a prepared
-// statement is the client's to choose, so it ends at the first colon followed by a space, as best as can be told.
-const execution = /^(?:duration: ([0-9.]+) ms {2})?(?:statement: |execute (?!fetch from )[^\n]*?: )/;
-// the end of something that ran; not the plan of auto_explain, which comes while it still runs
-const duration = /^duration: [0-9.]+ ms(?:$| {2}(?:parse|bind|execute fetch from) )/;
-
-/** Whether a record of severity LOG can say anything about statements, by the beginning of its message. */
-export function mayTell(text: string, start: number): boolean {
-  switch (text.charCodeAt(start)) {
-    case 100:
-      return text.startsWith('duration: ', start);
-    case 115:
-      return text.startsWith('statement: ', start);
-    case 101:
-      return text.startsWith('execute ', start);
-    default:
-      return false;
+/**
+ * Finds the statement in a message of severity LOG: `statement: …` and `execute n1: …` are written before it runs,
+ * `duration: 0.04 ms  statement: …` afterwards. Parse and bind come before an execution, fetches after it; `duration: 0.04
+ * ms` alone is about what was logged before; the plans of auto_explain come while a statement still runs.
+ *
+ * @returns the index of the statement's text, or {@link nothing}, or {@link ran}
+ */
+export function statementIn(text: string, start: number, end: number): number {
+  let at = start;
+  if (text.startsWith('duration: ', start)) {
+    const unit = text.indexOf(' ms', start + 10);
+    if (unit < 0 || unit > start + 40) return nothing;
+    at = unit + 3;
+    if (at >= end) return ran;
+    if (text.charCodeAt(at) !== 32 || text.charCodeAt(at + 1) !== 32) return nothing;
+    at += 2;
+    if (text.startsWith('bind ', at) || text.startsWith('parse ', at)) return ran;
+    if (text.startsWith('execute fetch from ', at)) return ran;
   }
+  if (text.startsWith('statement: ', at)) return at + 11;
+  if (!text.startsWith('execute ', at) || text.startsWith('fetch from ', at + 8)) return nothing;
+  // the name of a prepared statement is the client's to choose: it ends at the first colon before a space
+  const colon = text.indexOf(': ', at + 8);
+  const newline = text.indexOf('\n', at + 8);
+  return colon < 0 || colon >= end || (newline >= 0 && newline < colon) ? nothing : colon + 2;
 }
 
-/** Record → event. */
-export function createEventReader(options: EventOptions = {}): (record: LogRecord) => LogEvent {
-  const { database, sampling, parameterMaxLength } = options;
-  return (record) => {
-    if (database !== undefined && record.database !== '' && record.database !== database) return elsewhere;
-    const { severity, message, session, detail } = record;
-    if (severity !== 'LOG') {
-      if (quiet.has(severity)) return other;
-      if (!failures.has(severity)) return foreign;
-      // while parsing or binding nothing has run yet; the line before is about an earlier statement
-      if (record.commandTag === 'PARSE' || record.commandTag === 'BIND') return other;
-      return { kind: 'failed', session, sql: record.statement, at: record.time.at };
-    }
-    if (!mayTell(message, 0)) return other;
-    const found = execution.exec(message);
-    if (!found) return duration.test(message) ? { kind: 'done', session, at: record.time.at } : other;
+/** The D in `duration: D ms`, else undefined. */
+export function durationIn(text: string, start: number): number | undefined {
+  return text.startsWith('duration: ', start)
+    ? Number(text.slice(start + 10, text.indexOf(' ms', start + 10)))
+    : undefined;
+}
+
+/** Makes events of what the readers have found. */
+export class Events {
+  private readonly sampling: Sampling | undefined;
+  private readonly parameterMaxLength: number | undefined;
+  private readonly database: string | undefined;
+
+  constructor({ database, sampling, parameterMaxLength }: EventOptions) {
+    this.database = database;
+    this.sampling = sampling;
+    this.parameterMaxLength = parameterMaxLength;
+  }
+
+  isElsewhere(database: string): boolean {
+    return this.database !== undefined && database !== '' && database !== this.database;
+  }
+
+  /** @param duration milliseconds; undefined when the record was written before the statement ran */
+  executed(record: LogRecord, sql: string, detail: string | null, duration: number | undefined): LogEvent {
     const params = detail === null ? null : parseParameters(detail);
+    const { time, user, database, pid, session, applicationName } = record;
     const statement: ExecutedStatement = {
-      at: record.time.at,
-      database: record.database,
-      user: record.user,
-      pid: record.pid,
+      at: time.at,
+      database,
+      user,
+      pid,
       session,
-      applicationName: record.applicationName,
-      sql: message.slice(found[0].length),
+      applicationName,
+      sql,
       params,
-      truncated: params && truncatedAmong(params, parameterMaxLength),
-      prepare: detail?.startsWith('prepare: ') ? detail.slice(9) : null,
-      weight: sampling && found[1] !== undefined ? weightOf(Number(found[1]), sampling) : 1,
+      truncated: params && truncatedAmong(params, this.parameterMaxLength),
+      prepare: params === null && detail?.startsWith('prepare: ') ? detail.slice(9) : null,
+      weight: this.sampling && duration !== undefined ? weightOf(duration, this.sampling) : 1,
     };
-    return { kind: 'statement', statement, done: found[1] !== undefined, zoneKnown: record.time.zoneKnown };
-  };
+    return { kind: 'statement', statement, done: duration !== undefined, zoneKnown: time.zoneKnown };
+  }
+
+  /**
+   * For a severity other than LOG.
+   * @param commandTag what the session was at: SELECT, PARSE, BIND; empty when the log does not tell
+   * @param statement the statement that caused it
+   */
+  raised(
+    { session, time }: LogRecord,
+    severity: string,
+    commandTag: string,
+    statement: string | null,
+  ): LogEvent {
+    if (quiet.has(severity)) return other;
+    if (!failures.has(severity)) return foreign;
+    // while parsing or binding nothing has run yet; the line before is about an earlier statement
+    if (commandTag === 'PARSE' || commandTag === 'BIND') return other;
+    return { kind: 'failed', session, sql: statement, at: time.at };
+  }
 }

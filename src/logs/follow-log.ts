@@ -177,7 +177,7 @@ export class LogFollower {
   }
 
   private readerOf(sample: Buffer, path: string): RecordReader | undefined {
-    const found = detectFormat(sample.toString('latin1'), path, this.options);
+    const found = detectFormat(sample.toString('latin1'), this.options);
     if (!found && !sample.includes(10)) return undefined;
     // a file that begins with odd lines is taken to be like the others
     const format = found ?? this.format ?? this.prefixGiven();

@@ -1,4 +1,15 @@
-import { createEventReader, type EventOptions, type LogEvent, type RecordReader } from './event.ts';
+import {
+  durationIn,
+  type EventOptions,
+  Events,
+  elsewhere,
+  type LogEvent,
+  nothing,
+  other,
+  type RecordReader,
+  ran,
+  statementIn,
+} from './event.ts';
 import type { Rest, Stretch } from './stretch.ts';
 import { createTimeReader } from './timestamp.ts';
 
@@ -8,11 +19,11 @@ const textOrNull = (value: unknown): string | null => (typeof value === 'string'
 
 /** jsonlog (PostgreSQL 15 and later): a JSON object a line. */
 export class JsonlogReader implements RecordReader {
-  private readonly eventOf;
+  private readonly events: Events;
   private readonly readTime = createTimeReader();
 
   constructor(options: EventOptions = {}) {
-    this.eventOf = createEventReader(options);
+    this.events = new Events(options);
   }
 
   read(stretch: Stretch, rest: Rest, take: (event: LogEvent, offset: number) => void): number {
@@ -52,19 +63,25 @@ export class JsonlogReader implements RecordReader {
     const fields = value as Readonly<Record<string, unknown>>;
     const time = typeof fields.timestamp === 'string' ? this.readTime(fields.timestamp) : undefined;
     if (!time) return malformed;
+    const database = text(fields.dbname);
+    if (this.events.isElsewhere(database)) return elsewhere;
     const pid = typeof fields.pid === 'number' ? fields.pid : 0;
-    return this.eventOf({
+    const session = text(fields.session_id) || String(pid);
+    const record = {
       time,
       user: text(fields.user),
-      database: text(fields.dbname),
+      database,
       pid,
-      session: text(fields.session_id) || String(pid),
+      session,
       applicationName: text(fields.application_name),
-      severity: text(fields.error_severity),
-      commandTag: text(fields.ps),
-      message: text(fields.message),
-      detail: textOrNull(fields.detail),
-      statement: textOrNull(fields.statement),
-    });
+    };
+    const severity = text(fields.error_severity);
+    if (severity !== 'LOG')
+      return this.events.raised(record, severity, text(fields.ps), textOrNull(fields.statement));
+    const message = text(fields.message);
+    const at = statementIn(message, 0, message.length);
+    if (at === nothing) return other;
+    if (at === ran) return { kind: 'done', session, at: time.at };
+    return this.events.executed(record, message.slice(at), textOrNull(fields.detail), durationIn(message, 0));
   }
 }

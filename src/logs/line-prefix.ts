@@ -15,7 +15,7 @@ export type PrefixField =
 // Names have at most 63 bytes. The bounds also keep a line that is none from being tried in every possible way.
 const name = '[^\\n]{0,64}?';
 const time = '\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d';
-const zone = ' [A-Za-z0-9+:<>-]{1,12}';
+const zone = ' (?:[A-Za-z]{1,10}|[+-]\\d{2}(?::?\\d{2}){0,2})';
 const escapes: Readonly<Record<string, { readonly pattern: string; readonly field?: PrefixField }>> = {
   a: { pattern: name, field: 'application' },
   u: { pattern: name, field: 'user' },
@@ -54,11 +54,15 @@ export interface LinePrefix {
 
 const quoted = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
 
+/** Names in a guess: a prefix with fewer escapes than there are must not take what follows for a part of a name. */
+const plainName = '[^\\s,/=|]{0,64}?';
+
 /**
  * @param text a `log_line_prefix` (also with padding: `%-10p`)
+ * @param guess whether nobody has said that it is this one
  * @throws ForeshadowError LOG_FORMAT when a line would not tell when it was written, or by which session
  */
-export function compileLinePrefix(text: string): LinePrefix {
+export function compileLinePrefix(text: string, guess = false): LinePrefix {
   const groups = new Map<PrefixField, number>();
   let count = 0;
   let source = '';
@@ -82,7 +86,8 @@ export function compileLinePrefix(text: string): LinePrefix {
     } else {
       const known = escapes[letter];
       if (!known) continue; // the server ignores letters that it does not know
-      const value = `(${known.pattern})`;
+      const plain = guess && (letter === 'u' || letter === 'd');
+      const value = `(${plain ? plainName : known.pattern})`;
       source += padding === '' || padding === '-' ? value : ` *${value} *`;
       count++;
       // %m and %n win over %t, which has no milliseconds

@@ -3,6 +3,8 @@ import {
   detectFormat,
   type Format,
   type FormatOptions,
+  foreignLanguage,
+  isForeign,
   sampleBytes,
   unknownFormat,
 } from './detect-format.ts';
@@ -55,7 +57,10 @@ async function formatsOf(files: readonly LogFile[], options: FormatOptions): Pro
       if (files.length > 1 && isGone(error)) return null;
       throw error;
     });
-    if (sample) found.push([file, detectFormat(sample.toString('latin1'), file.path, options)]);
+    if (!sample) continue;
+    const format = detectFormat(sample.toString('latin1'), options);
+    if (format && isForeign(sample, format)) throw foreignLanguage(file.path);
+    found.push([file, format]);
   }
   const told = found.find(([, format]) => format !== undefined)?.[1];
   const [untold] = found.find(([, format]) => format === undefined) ?? [];

@@ -34,7 +34,7 @@ export function weightOf(durationMs: number, sampling: Sampling): number {
   const { minDuration, minDurationSample, statementRate, transactionRate } = sampling;
   if (minDuration >= 0 && durationMs >= minDuration) return 1;
   const byStatement = minDurationSample >= 0 && durationMs >= minDurationSample ? statementRate : 0;
-  const chance = 1 - (1 - byStatement) * (1 - transactionRate);
+  const chance = byStatement + transactionRate - byStatement * transactionRate;
   // 0: these are not the settings that this line was written under
   return chance > 0 ? 1 / chance : 1;
 }

@@ -1,11 +1,14 @@
 import {
-  createEventReader,
+  durationIn,
   type EventOptions,
+  Events,
   elsewhere,
   type LogEvent,
-  mayTell,
+  nothing,
   other,
   type RecordReader,
+  ran,
+  statementIn,
 } from './event.ts';
 import type { LinePrefix, PrefixField } from './line-prefix.ts';
 import { Names, type Rest, type Stretch } from './stretch.ts';
@@ -15,9 +18,11 @@ const tab = 9;
 const carriageReturn = 13;
 const malformed: LogEvent = { kind: 'malformed', lines: 1 };
 
+// since PostgreSQL 16 the context of an error tells that it was in binding
+const binding = /^(?:unnamed portal|portal ".*") parameter \$\d/;
+
 /** Lines that belong to the record before them. */
 const sections = new Set(['DETAIL', 'HINT', 'QUERY', 'CONTEXT', 'LOCATION', 'BACKTRACE', 'STATEMENT']);
-export const isSection = (word: string): boolean => sections.has(word);
 
 interface Section {
   readonly label: string;
@@ -39,15 +44,13 @@ interface Open {
  */
 export class StderrReader implements RecordReader {
   private readonly prefix: LinePrefix;
-  private readonly eventOf;
-  private readonly database: string | undefined;
+  private readonly events: Events;
   private readonly readTime = createTimeReader();
   private readonly names = new Names();
 
   constructor(prefix: LinePrefix, options: EventOptions = {}) {
     this.prefix = prefix;
-    this.eventOf = createEventReader(options);
-    this.database = options.database;
+    this.events = new Events(options);
   }
 
   read(stretch: Stretch, rest: Rest, take: (event: LogEvent, offset: number) => void): number {
@@ -106,31 +109,37 @@ export class StderrReader implements RecordReader {
   }
 
   private record(stretch: Stretch, { header, severity, sections }: Open): LogEvent {
+    const { text } = stretch;
     const first = sections[0] as Section;
-    const message = severity === 'LOG' ? this.messageStart(stretch.text, first.start) : first.start;
-    if (severity === 'LOG' && !mayTell(stretch.text, message)) return other;
+    const start = this.messageStart(text, first.start);
+    const at = severity === 'LOG' ? statementIn(text, start, first.end) : 0;
+    if (at === nothing) return other;
     const time = this.time(header);
     if (!time) return malformed;
     const database = this.field(header, 'database');
-    if (this.database !== undefined && database !== '' && database !== this.database) return elsewhere;
+    if (this.events.isElsewhere(database)) return elsewhere;
     const pid = Number(this.field(header, 'pid')) || 0;
-    const section = (label: string) => {
-      const found = sections.find((candidate) => candidate.label === label);
-      return found ? lines(stretch.decode(found.start, found.end)) : null;
-    };
-    return this.eventOf({
+    const session = this.field(header, 'session') || String(pid);
+    if (at === ran) return { kind: 'done', session, at: time.at };
+    const record = {
       time,
       user: this.field(header, 'user'),
       database,
       pid,
-      session: this.field(header, 'session') || String(pid),
+      session,
       applicationName: this.field(header, 'application'),
-      severity,
-      commandTag: this.field(header, 'commandTag'),
-      message: lines(stretch.decode(message, first.end)),
-      detail: section('DETAIL'),
-      statement: section('STATEMENT'),
-    });
+    };
+    const section = (label: string) => {
+      const found = sections.find((candidate) => candidate.label === label);
+      return found ? lines(stretch.decode(found.start, found.end)) : null;
+    };
+    if (severity !== 'LOG') {
+      const commandTag =
+        this.field(header, 'commandTag') || (binding.test(section('CONTEXT') ?? '') ? 'BIND' : '');
+      return this.events.raised(record, severity, commandTag, section('STATEMENT'));
+    }
+    const sql = lines(stretch.decode(at, first.end));
+    return this.events.executed(record, sql, section('DETAIL'), durationIn(text, start));
   }
 
   /** `log_error_verbosity = verbose` writes the SQLSTATE before the message. */

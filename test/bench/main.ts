@@ -4,6 +4,7 @@ import { copy } from './copy.ts';
 import { cutover } from './cutover.ts';
 import { http } from './http.ts';
 import { latency } from './latency.ts';
+import { logs } from './logs.ts';
 import { order } from './order.ts';
 import { overlay } from './overlay.ts';
 import { score } from './score.ts';
@@ -33,6 +34,7 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
   overlay: (rows) =>
     withBenchServer((server) => overlay(server, rows, { passed: number('passed', 5_000_000) })),
   http: (rows) => withBenchServer((server) => http(server, rows, { seconds: number('seconds', 300) })),
+  logs,
   score,
   ablation: () => ablation(),
 };
@@ -41,6 +43,7 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
 const usual: Readonly<Record<string, number>> = {
   capture: 200_000,
   http: 200_000,
+  logs: 1_000_000,
   order: 1_000_000,
   score: 10_000_000,
 };

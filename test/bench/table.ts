@@ -13,6 +13,11 @@ const goals: Readonly<Record<string, readonly Bound[]>> = {
     ['rows_lost', '≤', 0],
     ['updates_lost', '≤', 0],
   ],
+  logs: [
+    ['ratio_to_pgbadger', '≥', 10],
+    ['memory_ratio', '≤', 1.2],
+    ['malformed', '≤', 0],
+  ],
   order: [['area_ratio', '≥', 1]],
   latency: [
     ['p99_ratio', '≤', 2],

@@ -6,13 +6,53 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { Client, QueryConfig } from 'pg';
-import { beforeAll, describe, expect, inject, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { type AccessMiner, createAccessMiner, createAccessResolver } from '../../src/access/index.ts';
 import type { Access } from '../../src/core/access.ts';
 import { seededRng } from '../../src/core/rng.ts';
-import { type ExecutedStatement, LogFollower, readLog } from '../../src/logs/index.ts';
-import { type TestDatabase, testDatabase } from '../support/database.ts';
+import { type EmbeddedPostgres, startEmbedded } from '../../src/db/embedded.ts';
+import { type ExecutedStatement, type FollowLogOptions, LogFollower, readLog } from '../../src/logs/index.ts';
+import { afterFile, type TestDatabase, testDatabase } from '../support/database.ts';
 import { describeOlder, olderBinaries, olderServer } from '../support/older-server.ts';
+
+/** A server that writes everything in every format that it has. */
+const linePrefix = '%m [%10p] %c %l %q%u@%d <%a> %i %e %r: ';
+const everyFormat = (...formats: string[]) => ({
+  log_destination: formats.join(','),
+  log_line_prefix: linePrefix,
+});
+let server: EmbeddedPostgres;
+beforeAll(async () => {
+  server = await startEmbedded({ settings: everyFormat('jsonlog', 'csvlog', 'stderr') });
+  afterFile(() => server.stop());
+});
+
+interface Reading {
+  readonly glob: string;
+  readonly options: FollowLogOptions;
+}
+/** Its log, in each format. */
+function readings({ dataDirectory, logGlob }: EmbeddedPostgres): Reading[] {
+  const at = (ending: string) => join(dataDirectory, 'log', `*.${ending}`);
+  // everything has been written when a follower begins to read
+  const options = { holdSeconds: 0.3 };
+  return [
+    // 14 writes no jsonlog
+    ...(logGlob === null ? [] : [{ glob: at('json'), options }]),
+    { glob: at('csv'), options },
+    { glob: at('log'), options: { ...options, linePrefix } },
+  ];
+}
+
+async function followAll(on: EmbeddedPostgres): Promise<(Reading & { follower: LogFollower })[]> {
+  return Promise.all(
+    readings(on).map(async (reading) => {
+      const follower = new LogFollower(reading.glob, reading.options);
+      await follower.poll();
+      return { ...reading, follower };
+    }),
+  );
+}
 
 /** What an application did, by its own account: 'R 5' → how often. */
 type Tally = Map<string, number>;
@@ -145,10 +185,10 @@ async function prepare(database: TestDatabase, settings: string[]): Promise<void
 }
 
 /** Runs applications in all protocols at once, and compares what they did with what the log says. */
-async function compareWithTruth(database: TestDatabase, glob: string, settings: string[]): Promise<void> {
+async function compareWithTruth(on: EmbeddedPostgres, settings: string[]): Promise<void> {
+  const database = await testDatabase(on);
   await prepare(database, settings);
-  const follower = new LogFollower(glob);
-  await follower.poll();
+  const followers = await followAll(on);
   const began = Date.now() / 1000 - 1;
   const truth: Tally = new Map();
   await Promise.all(
@@ -174,37 +214,39 @@ async function compareWithTruth(database: TestDatabase, glob: string, settings: 
   await extra.query("select 'the end'");
   await extra.end();
 
-  const statements = await followUntil(follower, "'the end'");
-  const miner = await ordersMiner(database);
-  const accesses = miner.take(statements);
-  expect(sorted(tallyOf(accesses))).toEqual(sorted(truth));
-  for (const { at } of accesses) expect(at).toBeGreaterThan(began);
-  expect(miner.statistics()).toMatchObject({
-    unresolved: 1,
-    unresolvedShapes: [
-      { shape: 'select * from orders where n > ?', count: 1, reason: 'no condition on the key' },
-    ],
-  });
-  expect(miner.statistics().filtered).toBeGreaterThanOrEqual(1);
-  expect(follower.counters.malformed).toBe(0);
+  for (const { glob, options, follower } of followers) {
+    const statements = await followUntil(follower, "'the end'");
+    const miner = await ordersMiner(database);
+    const accesses = miner.take(statements);
+    expect(sorted(tallyOf(accesses)), glob).toEqual(sorted(truth));
+    for (const { at } of accesses) expect(at).toBeGreaterThan(began);
+    expect(miner.statistics()).toMatchObject({
+      unresolved: 1,
+      unresolvedShapes: [
+        { shape: 'select * from orders where n > ?', count: 1, reason: 'no condition on the key' },
+      ],
+    });
+    expect(miner.statistics().filtered, glob).toBeGreaterThanOrEqual(1);
+    expect(follower.counters.malformed, glob).toBe(0);
 
-  // reading the same files as a whole tells the same story
-  const whole = await ordersMiner(database);
-  const again: Access[] = [];
-  for await (const batch of readLog(glob, { chunkBytes: 50_000 })) again.push(...whole.take(batch));
-  expect(sorted(tallyOf(again))).toEqual(sorted(truth));
+    // reading the same files as a whole tells the same story
+    const whole = await ordersMiner(database);
+    const again: Access[] = [];
+    for await (const batch of readLog(glob, { ...options, chunkBytes: 50_000 }))
+      again.push(...whole.take(batch));
+    expect(sorted(tallyOf(again)), glob).toEqual(sorted(truth));
+  }
 }
 
 describe('what applications did is what the log says', () => {
   test.each(howToLog)('with %s', async (_, settings) => {
-    await compareWithTruth(await testDatabase(), inject('serverLogGlob'), settings);
+    await compareWithTruth(server, settings);
   });
 
   test('for a composite key with awkward text', async () => {
-    const database = await testDatabase();
+    const database = await testDatabase(server);
     await prepare(database, ["log_statement = 'all'"]);
-    const follower = new LogFollower(inject('serverLogGlob'));
-    await follower.poll();
+    const followers = await followAll(server);
     const truth: Tally = new Map();
     const rng = seededRng(9);
     for (const protocol of ['simple', 'extended', 'named'] as const) {
@@ -237,83 +279,85 @@ describe('what applications did is what the log says', () => {
       { name: 'tenant', type: 'integer' },
       { name: 'code', type: 'text' },
     ];
-    const miner = createAccessMiner(await createAccessResolver({ schema: 'public', table: 'lines', key }), {
-      database: database.name,
-    });
-    expect(sorted(tallyOf(miner.take(await followUntil(follower, "'the end'"))))).toEqual(sorted(truth));
-    expect(miner.statistics().unresolved).toBe(0);
+    for (const { glob, follower } of followers) {
+      const miner = createAccessMiner(await createAccessResolver({ schema: 'public', table: 'lines', key }), {
+        database: database.name,
+      });
+      const found = miner.take(await followUntil(follower, "'the end'"));
+      expect(sorted(tallyOf(found)), glob).toEqual(sorted(truth));
+      expect(miner.statistics().unresolved, glob).toBe(0);
+    }
   });
 });
 
 describeOlder('on an older server', () => {
-  let server: Awaited<ReturnType<typeof olderServer>>;
+  let older: EmbeddedPostgres;
   beforeAll(async () => {
-    server = await olderServer();
+    // 14 knows no jsonlog and would not start
+    const formats = olderBinaries?.includes('/14/') ? ['csvlog', 'stderr'] : ['jsonlog', 'csvlog', 'stderr'];
+    older = await olderServer({ settings: everyFormat(...formats) });
   });
   test.each(howToLog.slice(0, 4))('with %s', async (_, settings) => {
-    if (server.logGlob === null) return; // 14 writes no jsonlog
-    await compareWithTruth(await testDatabase(server), server.logGlob, settings);
+    await compareWithTruth(older, settings);
+  });
+  test.each(['simple', 'extended', 'prepared'])('pgbench in %s mode', async (mode) => {
+    await comparePgbench(older, mode);
   });
 });
 
 const pgbench = olderBinaries === null ? '' : join(olderBinaries, 'pgbench');
 
+/** pgbench counts in the table what it does, one read for each write. */
+async function comparePgbench(on: EmbeddedPostgres, mode: string): Promise<void> {
+  const database = await testDatabase(on);
+  await prepare(database, ["log_statement = 'all'"]);
+  const followers = await followAll(on);
+  const folder = await mkdtemp(join(tmpdir(), 'foreshadow-pgbench-'));
+  try {
+    const script = join(folder, 'script.sql');
+    const statements = [
+      '\\set id random_zipfian(1, 200, 1.2) - 1',
+      '\\set delta random(-5, -1)',
+      'begin;',
+      'update orders set n = n + 1, note = :delta where id = :id;',
+      'select n + :delta from orders where id = :id;',
+      'commit;',
+    ];
+    await writeFile(script, statements.join('\n'));
+    const args = ['-n', '-M', mode, '-f', script, '-c', '4', '-t', '100', '--random-seed=3', database.url];
+    await promisify(execFile)(pgbench, args, { timeout: 60_000 });
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+  // a new connection: the pool's are older than the setting, and log nothing
+  const client = await database.client();
+  const { rows } = await client.query<{ id: string; n: number }>('select id, n from orders where n > 0');
+  await client.query("select 'the end'");
+  await client.end();
+  const truth: Tally = new Map(
+    rows.flatMap(({ id, n }) => [
+      [`R ${id}`, n],
+      [`W ${id}`, n],
+    ]),
+  );
+  for (const { glob, follower } of followers) {
+    const miner = await ordersMiner(database);
+    const found = tallyOf(miner.take(await followUntil(follower, "'the end'")));
+    expect(
+      [...found.values()].reduce((a, b) => a + b, 0),
+      glob,
+    ).toBe(800);
+    expect(sorted(found), glob).toEqual(sorted(truth));
+    // the one without a key is the question above
+    expect(miner.statistics(), glob).toMatchObject({ resolved: 800, unresolved: 1 });
+  }
+}
+
 describe.skipIf(!existsSync(pgbench))(
   'what pgbench did is what the log says (skipped without pgbench)',
   () => {
     test.each(['simple', 'extended', 'prepared'])('in %s mode', async (mode) => {
-      const database = await testDatabase();
-      await prepare(database, ["log_statement = 'all'"]);
-      const follower = new LogFollower(inject('serverLogGlob'));
-      await follower.poll();
-
-      const folder = await mkdtemp(join(tmpdir(), 'foreshadow-pgbench-'));
-      try {
-        const script = join(folder, 'script.sql');
-        // one read for each counted write, so that the table itself keeps the truth
-        const statements = [
-          '\\set id random_zipfian(1, 200, 1.2) - 1',
-          '\\set delta random(-5, -1)',
-          'begin;',
-          'update orders set n = n + 1, note = :delta where id = :id;',
-          'select n + :delta from orders where id = :id;',
-          'commit;',
-        ];
-        await writeFile(script, statements.join('\n'));
-        const args = [
-          '-n',
-          '-M',
-          mode,
-          '-f',
-          script,
-          '-c',
-          '4',
-          '-t',
-          '100',
-          '--random-seed=3',
-          database.url,
-        ];
-        await promisify(execFile)(pgbench, args, { timeout: 60_000 });
-      } finally {
-        await rm(folder, { recursive: true });
-      }
-      // a new connection: the pool's are older than the setting, and log nothing
-      const client = await database.client();
-      const { rows } = await client.query<{ id: string; n: number }>('select id, n from orders where n > 0');
-      await client.query("select 'the end'");
-      await client.end();
-      const truth: Tally = new Map(
-        rows.flatMap(({ id, n }) => [
-          [`R ${id}`, n],
-          [`W ${id}`, n],
-        ]),
-      );
-      const miner = await ordersMiner(database);
-      const found = tallyOf(miner.take(await followUntil(follower, "'the end'")));
-      expect([...found.values()].reduce((a, b) => a + b, 0)).toBe(800);
-      expect(sorted(found)).toEqual(sorted(truth));
-      // the one without a key is the question above
-      expect(miner.statistics()).toMatchObject({ resolved: 800, unresolved: 1 });
+      await comparePgbench(server, mode);
     });
   },
 );

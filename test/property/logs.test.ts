@@ -3,56 +3,7 @@ import { expect, test } from 'vitest';
 import { createAccessResolver } from '../../src/access/index.ts';
 import { parseArrayText } from '../../src/access/literal.ts';
 import { representative, scanShape } from '../../src/access/shape.ts';
-import { type ExecutedStatement, LogParser } from '../../src/logs/index.ts';
-import { JsonlogReader } from '../../src/logs/jsonlog.ts';
 import { parseParameters } from '../../src/logs/parameters.ts';
-
-const record = (session: string, message: string) =>
-  JSON.stringify({
-    timestamp: '2026-05-01 12:00:00.000 UTC',
-    session_id: session,
-    error_severity: 'LOG',
-    message,
-  });
-
-/** Lines that are none: noise, JSON of any form, records with fields of the wrong type, torn and overwritten ones. */
-const garbage = fc
-  .oneof(
-    fc.string({ unit: 'binary' }),
-    fc.json(),
-    fc.record({ timestamp: fc.anything(), message: fc.anything(), pid: fc.anything() }).map((o) => {
-      try {
-        return JSON.stringify(o) ?? '';
-      } catch {
-        return '{';
-      }
-    }),
-    fc
-      .tuple(fc.nat(80), fc.string())
-      .map(([cut, noise]) => record('g', 'statement: torn').slice(0, cut) + noise),
-  )
-  .map((text) => text.replaceAll('\n', ' '));
-
-test('no line stops the reader, and no good line after it is lost', () => {
-  fc.assert(
-    fc.property(fc.array(fc.oneof(garbage, fc.constant(null)), { maxLength: 30 }), (input) => {
-      let good = 0;
-      const lines = input.map((text) => text ?? record(`s${good}`, `statement: good ${good++}`));
-      const out: ExecutedStatement[] = [];
-      const parser = new LogParser();
-      const bytes = Buffer.from(lines.map((text) => `${text}\n`).join(''));
-      parser.feed(bytes, { reader: new JsonlogReader(), rest: 'end' }, out);
-      parser.flush(out);
-      const read = out.filter(({ sql }) => sql.startsWith('good ')).map(({ sql }) => sql);
-      expect(read).toEqual(Array.from({ length: good }, (_, k) => `good ${k}`));
-      const nonEmpty = lines.filter((text) => text !== '' && text !== '\r').length;
-      expect(parser.counters.lines).toBe(lines.length);
-      expect(parser.counters.executions).toBe(out.length);
-      expect(parser.counters.malformed).toBeLessThanOrEqual(nonEmpty - good);
-    }),
-    { numRuns: 500 },
-  );
-});
 
 test('parameters come back as they went in, whatever they hold', () => {
   const value = fc.oneof(
