@@ -1,4 +1,4 @@
-import type { Access } from '../core/access.ts';
+import type { Access, AccessOp } from '../core/access.ts';
 import { keyId } from '../core/key.ts';
 import type { Canonical } from './canonical.ts';
 import type { Expression } from './expression.ts';
@@ -21,10 +21,12 @@ type PartialKey = readonly (string | null)[];
 /** Fills a plan with the values of one execution. Holds the first reason it met. */
 export class Evaluation {
   reason: Reason | undefined;
+  readonly lookups: { column: number; op: AccessOp; values: readonly string[] }[] = [];
   private readonly scan: Scan;
   private readonly params: readonly (string | null | undefined)[] | null;
   private readonly canonical: readonly Canonical[];
   private readonly truncated: readonly number[];
+  private readonly lookupCanonical: readonly Canonical[];
 
   /** @param truncated positions in `params` of values that the server has cut */
   constructor(
@@ -32,7 +34,9 @@ export class Evaluation {
     params: readonly (string | null | undefined)[] | null,
     canonical: readonly Canonical[],
     truncated: readonly number[] | null = null,
+    lookupCanonical: readonly Canonical[] = [],
   ) {
+    this.lookupCanonical = lookupCanonical;
     this.truncated = truncated ?? [];
     this.scan = scan;
     this.params = params;
@@ -43,11 +47,27 @@ export class Evaluation {
   run(plan: StatementPlan, at: number): Access[] {
     this.reason ??= plan.reasons[0];
     const accesses: Access[] = [];
-    for (const step of plan.steps)
-      for (const key of this.stepKeys(step)) accesses.push({ key, op: step.op, at });
+    for (const step of plan.steps) {
+      if (step.lookup !== undefined) this.lookUp(step, step.lookup);
+      else for (const key of this.stepKeys(step)) accesses.push({ key, op: step.op, at });
+    }
     if (accesses.length < 2) return accesses;
     const seen = new Set<string>();
     return accesses.filter(({ op, key }) => seen.size < seen.add(op + key).size);
+  }
+
+  /** Values of another column: the rows that have them are to be looked up. */
+  private lookUp(step: Step, column: number): void {
+    const values = new Evaluation(
+      this.scan,
+      this.params,
+      [this.lookupCanonical[column] as Canonical],
+      this.truncated,
+    );
+    // how many rows a value has is not known, so that any LIMIT may cut
+    if (step.limit) this.fail(reasons.limit);
+    else this.lookups.push({ column, op: step.op, values: values.stepKeys(step) });
+    this.reason ??= values.reason;
   }
 
   /** The value of an argument of EXECUTE; undefined where it is computed. */

@@ -35,6 +35,7 @@ export function fastPlan(
     keyColumns === 1 &&
     step?.points.length === 1 &&
     !step.newKey &&
+    step.lookup === undefined &&
     conjunction?.bindings.length === 1 &&
     conjunction.bounds.length === 0 &&
     !binding?.array &&

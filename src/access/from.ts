@@ -27,10 +27,23 @@ export interface Surroundings {
 
 export const nothingAround: Surroundings = { outside: [], limit: undefined };
 
+/** A use of the table, and the conditions that hold for its rows. */
+export interface Use {
+  readonly op: AccessOp;
+  readonly table: RangeVar;
+  readonly conditions: readonly Node[];
+  readonly constants: readonly ConstantRelation[];
+  readonly around?: Surroundings;
+  readonly newKey?: Step['newKey'] | undefined;
+  /** a row has this column after the statement as before it, so that it can still be looked up by it */
+  readonly stays?: (column: string) => boolean;
+}
+
 /** What the walk through FROM clauses needs of the planner. */
 export interface FromPlanner {
   readonly target: PlanTarget;
   readonly reader: PointReader;
+  readonly lookupReaders: readonly PointReader[];
   readonly constants: ConstantReader;
   isOurs(table: RangeVar | undefined, ctes: CteNames): boolean;
   viewOf(table: RangeVar, ctes: CteNames): SelectStmt | undefined;
@@ -73,25 +86,29 @@ export class From {
     return { conditions, constants };
   }
 
-  /** One use of the table by the given name. */
-  use(
-    op: AccessOp,
-    table: RangeVar,
-    conditions: readonly Node[],
-    constants: readonly ConstantRelation[],
-    around: Surroundings = nothingAround,
-    newKey?: Step['newKey'],
-  ): void {
+  /** One use of the table: a step with its rows, or the reason why they are open. */
+  use({ op, table, conditions, constants, around = nothingAround, newKey, stays = () => false }: Use): void {
     const { planner } = this;
-    const scopes = this.scopes(table, conditions, constants, around.outside);
+    const { limit } = around;
+    const step = { op, ...(newKey && { newKey }), ...(limit && { limit }) };
+    const scopesOf = (columns: readonly string[]) =>
+      this.scopes(table, conditions, constants, around.outside, columns);
+    const scopes = scopesOf(planner.target.key);
     const points = planner.reader.points(scopes);
     if (points) {
-      const { limit } = around;
-      planner.step({ op, points, ...(newKey && { newKey }), ...(limit && { limit }) });
-    } else {
-      const isKey = (node: Node, scope: Scope) => planner.reader.keyColumn(node, scope) >= 0;
-      planner.open(whyOpen(scopes, isKey, planner.target.key.length));
+      planner.step({ ...step, points });
+      return;
     }
+    const { lookups } = planner.target;
+    for (let lookup = 0; lookup < lookups.length && !newKey; lookup++) {
+      const { name } = lookups[lookup] as { name: string };
+      const values = stays(name) && planner.lookupReaders[lookup]?.points(scopesOf([name]));
+      if (!values) continue;
+      planner.step({ ...step, points: values, lookup });
+      return;
+    }
+    const isKey = (node: Node, scope: Scope) => planner.reader.keyColumn(node, scope) >= 0;
+    planner.open(whyOpen(scopes, isKey, planner.target.key.length));
   }
 
   /** A query in a FROM list, or a view: conditions from around it reach into it. */
@@ -142,7 +159,8 @@ export class From {
     const derived = as(item, 'RangeSubselect');
     if (derived) this.derived(derived, conditions, constants, ctes, around);
     else if (!table) planner.within(item, ctes);
-    else if (planner.isOurs(table, ctes)) this.use('R', table, conditions, constants, around);
+    else if (planner.isOurs(table, ctes))
+      this.use({ op: 'R', table, conditions, constants, around, stays: () => true });
     else {
       const view = planner.viewOf(table, ctes);
       if (!view) return;
@@ -174,9 +192,10 @@ export class From {
     conditions: readonly Node[],
     constants: readonly ConstantRelation[],
     outside: readonly Outside[],
+    columns: readonly string[],
   ): Scope[] {
     const { planner } = this;
-    const keyColumn = columnFinder(table, planner.target);
+    const keyColumn = columnFinder(table, planner.target, columns);
     let scope: Scope = planner.reader.widened({ conditions, constants, keyColumn });
     const scopes: Scope[] = [{ conditions, constants, keyColumn }];
     for (const { inner, conditions: outer, constants: beside } of outside) {
@@ -216,16 +235,16 @@ export class From {
 }
 
 /** Speaks of the table's key columns: by its alias or name, and by the names that an alias gives to its columns. */
-function columnFinder(table: RangeVar, target: PlanTarget): Scope['keyColumn'] {
+function columnFinder(table: RangeVar, target: PlanTarget, columns: readonly string[]): Scope['keyColumn'] {
   const name = table.alias?.aliasname ?? table.relname ?? '';
   const renamed = table.alias?.colnames?.map((node) => nameOf(node) ?? '');
   const key = renamed
-    ? target.key.map((column) => {
+    ? columns.map((column) => {
         const place = target.columns?.indexOf(column) ?? -1;
         // without the order of the columns nobody knows what the alias renames
         return place < 0 ? '' : (renamed[place] ?? column);
       })
-    : target.key;
+    : columns;
   return (names) => {
     const [column, of, schema] = names.toReversed();
     if (of !== undefined && of !== name) return -1;

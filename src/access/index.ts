@@ -10,6 +10,7 @@ export {
   type AccessResolver,
   type AccessResolverOptions,
   createAccessResolver,
+  type Lookup,
   type Resolution,
 } from './resolver.ts';
 export type { AccessStatistics, UnresolvedShape } from './statistics.ts';

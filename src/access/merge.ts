@@ -21,7 +21,7 @@ export function planMerge(planner: Planner, merge: MergeStmt, outer: CteNames): 
     const { conditions, constants } = planner.from.common(items, joinCondition, ctes);
     const updates = clauses.find((clause) => clause?.commandType === 'CMD_UPDATE');
     const newKey = updates && planner.newKey(updates.targetList ?? []);
-    planner.from.use('W', relation, conditions, constants, undefined, newKey);
+    planner.from.use({ op: 'W', table: relation, conditions, constants, newKey });
     for (const clause of clauses)
       if (clause?.commandType === 'CMD_INSERT' && !insertsJoinedKey(planner, merge, clause))
         planner.open(reasons.computed);

@@ -1,6 +1,6 @@
 import type { Access } from '../core/access.ts';
 import type { ExecutedStatement } from '../logs/statement.ts';
-import type { AccessResolver } from './resolver.ts';
+import type { AccessResolver, Lookup } from './resolver.ts';
 import type { AccessStatistics } from './statistics.ts';
 
 export interface MinerFilter {
@@ -18,6 +18,9 @@ export interface MinerStatistics extends AccessStatistics {
 export interface AccessMiner {
   /** @returns the accesses of these statements, in their order */
   take(batch: Iterable<ExecutedStatement>): Access[];
+  /** The statements since the last call whose rows have to be looked up; each is to be settled. */
+  lookups(): Lookup[];
+  settle: AccessResolver['settle'];
   statistics(): MinerStatistics;
 }
 
@@ -25,6 +28,7 @@ export interface AccessMiner {
 export function createAccessMiner(resolver: AccessResolver, filter: MinerFilter = {}): AccessMiner {
   const ours = filter.ignoreApplications ?? 'foreshadow';
   let filtered = 0;
+  let open: Lookup[] = [];
   return {
     take(batch) {
       const accesses: Access[] = [];
@@ -33,10 +37,20 @@ export function createAccessMiner(resolver: AccessResolver, filter: MinerFilter 
         const { database } = statement;
         const elsewhere = filter.database !== undefined && database !== '' && database !== filter.database;
         if (elsewhere || (ours !== '' && statement.applicationName.startsWith(ours))) filtered++;
-        else for (const access of resolver.resolve(statement).accesses) accesses.push(access);
+        else {
+          const found = resolver.resolve(statement);
+          for (const access of found.accesses) accesses.push(access);
+          if (found.lookup) open.push(found.lookup);
+        }
       }
       return accesses;
     },
+    lookups: () => {
+      const taken = open;
+      open = [];
+      return taken;
+    },
+    settle: (...settled) => resolver.settle(...settled),
     statistics: () => ({ ...resolver.statistics(), filtered }),
   };
 }

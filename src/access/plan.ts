@@ -12,10 +12,10 @@ import type { AccessOp } from '../core/access.ts';
 import { as, columnNames, type Node, walk } from './ast.ts';
 import { createConstantReader, renamed } from './constants.ts';
 import type { Expression, ExpressionReader } from './expression.ts';
-import { type CteNames, From, type FromPlanner, nothingAround } from './from.ts';
+import { type CteNames, From, type FromPlanner, nothingAround, type Use } from './from.ts';
 import { insertPoints } from './insert.ts';
 import { planMerge } from './merge.ts';
-import { createPointReader, type KeyOfTarget, type Points } from './points.ts';
+import { createPointReader, type KeyOfTarget, type PointReader, type Points } from './points.ts';
 import { type Reason, reasons } from './reason.ts';
 import { callsRoutine, type Routines } from './routines.ts';
 
@@ -31,6 +31,8 @@ export interface PlanTarget {
   /** views by `schema.name`, and by their bare name where the search path finds them */
   readonly views: ReadonlyMap<string, SelectStmt>;
   readonly routines: Routines;
+  /** other columns by whose value a row may be looked up, for want of a key */
+  readonly lookups: readonly KeyOfTarget[];
 }
 
 /** One use of the table in one statement: which rows, once the values are known. */
@@ -41,6 +43,8 @@ export interface Step {
   readonly newKey?: readonly (Expression | undefined)[];
   /** at most so many of the rows are looked at */
   readonly limit?: Expression | 'computed';
+  /** the points are values of this lookup column, not keys */
+  readonly lookup?: number;
 }
 
 /** What a statement does to the table. Neither steps nor reasons: it does not touch it. */
@@ -67,6 +71,7 @@ export class Planner implements FromPlanner {
   readonly reader;
   readonly constants;
   readonly from: From;
+  readonly lookupReaders: readonly PointReader[];
 
   constructor(target: PlanTarget, read: ExpressionReader) {
     this.target = target;
@@ -74,6 +79,7 @@ export class Planner implements FromPlanner {
     this.reader = createPointReader(target.keyColumns, read);
     this.constants = createConstantReader(read);
     this.from = new From(this);
+    this.lookupReaders = target.lookups.map((column) => createPointReader([column], read));
   }
 
   statement(node: Node, outer: CteNames): void {
@@ -147,16 +153,9 @@ export class Planner implements FromPlanner {
     const view = relation && this.viewOf(relation, new Map());
     if (relation && (view || this.isOurs(relation, new Map()))) {
       const { conditions, constants } = this.from.common(more, change.whereClause, ctes);
+      const use: Use = { op: 'W', table: relation, conditions, constants };
       if (view) this.open(reasons.viewWrite);
-      else
-        this.from.use(
-          'W',
-          relation,
-          conditions,
-          constants,
-          nothingAround,
-          this.newKey(change.targetList ?? []),
-        );
+      else this.from.use({ ...use, newKey: this.newKey(change.targetList ?? []), stays: staying(change) });
     }
     const { withClause, relation: _, fromClause, usingClause, ...rest } = change;
     this.within(rest, ctes);
@@ -256,4 +255,11 @@ export class Planner implements FromPlanner {
     if (table.schemaname !== undefined) return views.get(`${table.schemaname}.${name}`);
     return ctes.has(name) ? undefined : views.get(name);
   }
+}
+
+/** The columns that rows have after the statement as before it: none are left of rows that it deletes. */
+function staying(change: UpdateStmt & DeleteStmt): (column: string) => boolean {
+  if (!change.targetList) return () => false;
+  const set = new Set(change.targetList.map((node) => as(node, 'ResTarget')?.name));
+  return (column) => !set.has(column);
 }

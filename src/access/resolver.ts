@@ -1,5 +1,5 @@
 import { loadModule, parseSync } from 'libpg-query';
-import type { Access } from '../core/access.ts';
+import type { Access, AccessOp } from '../core/access.ts';
 import type { KeyColumn } from '../core/plan.ts';
 import type { ExecutedStatement } from '../logs/statement.ts';
 import { BoundedCache } from './bounded-cache.ts';
@@ -32,6 +32,8 @@ export interface AccessResolverOptions {
   readonly views?: readonly ViewDefinition[];
   /** functions and procedures whose bodies may touch the table, by name; absent: no catalogue is at hand */
   readonly routines?: ReadonlySet<string>;
+  /** columns by whose value rows may be looked up where the key is not told; none when absent */
+  readonly lookups?: readonly KeyColumn[];
   /** the table's columns in order, for INSERT without a column list */
   readonly columns?: readonly string[];
   /** plans kept; 2,000: a few megabytes, and more shapes than an application without generated SQL has */
@@ -42,12 +44,26 @@ export interface AccessResolverOptions {
 
 export interface Resolution {
   /** `other`: the statement does not touch the table */
-  readonly outcome: 'resolved' | 'unresolved' | 'other';
+  readonly outcome: 'resolved' | 'unresolved' | 'other' | 'lookup';
   /** known accesses; an unresolved statement may have some too */
   readonly accesses: readonly Access[];
   readonly shape: string;
   /** for `unresolved` */
   readonly reason?: Reason;
+  /** for `lookup`: counted when it is settled */
+  readonly lookup?: Lookup;
+}
+
+/** A statement whose rows can be told by values of other columns, if somebody looks them up. */
+export interface Lookup {
+  readonly at: number;
+  readonly weight: number;
+  readonly shape: string;
+  readonly wanted: readonly {
+    readonly column: number;
+    readonly op: AccessOp;
+    readonly values: readonly string[];
+  }[];
 }
 
 /** Without a session, nothing is remembered from one statement to the next. */
@@ -56,6 +72,8 @@ export type ResolvableStatement = Pick<ExecutedStatement, 'at' | 'sql' | 'params
 
 export interface AccessResolver {
   resolve(statement: ResolvableStatement): Resolution;
+  /** Counts a lookup, as resolved when there is no reason against it. */
+  settle(lookup: Lookup, accesses: number, reason?: Reason): void;
   statistics(): AccessStatistics;
 }
 
@@ -88,6 +106,7 @@ class Resolver implements AccessResolver {
   private readonly options: AccessResolverOptions;
   private readonly views;
   private readonly canonical: readonly Canonical[];
+  private readonly lookupCanonical: readonly Canonical[];
   private readonly variants: BoundedCache<Variant>;
   private readonly usual: Variant;
   private readonly sessions = new Sessions();
@@ -99,6 +118,7 @@ class Resolver implements AccessResolver {
     this.options = options;
     this.views = viewsOf(options.views ?? []);
     this.canonical = options.key.map((column) => canonicalFor(column.type));
+    this.lookupCanonical = (options.lookups ?? []).map((column) => canonicalFor(column.type));
     this.counter = new StatisticsCounter(options.maxShapes ?? 200);
     this.relevant = new Set([
       options.schema,
@@ -143,6 +163,11 @@ class Resolver implements AccessResolver {
     return this.counter.snapshot();
   }
 
+  settle({ shape }: Lookup, accesses: number, reason?: Reason): void {
+    this.counter.count(reason ? 'unresolved' : 'resolved', accesses);
+    if (reason) this.counter.unresolved(shape, reason);
+  }
+
   private other(shape: string): Resolution {
     this.counter.count('other', 0);
     return { outcome: 'other', accesses: none, shape };
@@ -168,7 +193,13 @@ class Resolver implements AccessResolver {
   }
 
   private evaluate(statement: ResolvableStatement, variant: Variant, scan: Scan, entry: Entry): Resolution {
-    const evaluation = new Evaluation(scan, statement.params, this.canonical, statement.truncated);
+    const evaluation = new Evaluation(
+      scan,
+      statement.params,
+      this.canonical,
+      statement.truncated,
+      this.lookupCanonical,
+    );
     let touched = false;
     let accesses: Access[] = [];
     let reason: Reason | undefined;
@@ -187,7 +218,7 @@ class Resolver implements AccessResolver {
           this.sessions.prepared(statement.session ?? '', item.name);
         if (prepared) {
           const args = item.args.map((arg) => evaluation.argument(arg));
-          run(prepared.plan, new Evaluation(prepared.scan, args, this.canonical));
+          run(prepared.plan, new Evaluation(prepared.scan, args, this.canonical, null, this.lookupCanonical));
         } else {
           touched = true;
           reason ??= reasons.execute;
@@ -196,6 +227,10 @@ class Resolver implements AccessResolver {
     }
     const { weight = 1 } = statement;
     if (weight !== 1) accesses = accesses.map((access) => ({ ...access, weight }));
+    if (!reason && evaluation.lookups.length > 0) {
+      const lookup = { at: statement.at, weight, shape: scan.shape, wanted: evaluation.lookups };
+      return { outcome: 'lookup', accesses, shape: scan.shape, lookup };
+    }
     const outcome = !touched ? 'other' : reason ? 'unresolved' : 'resolved';
     this.counter.count(outcome, accesses.length);
     if (!reason) return { outcome, accesses, shape: scan.shape };
@@ -302,6 +337,7 @@ class Resolver implements AccessResolver {
         found: schemas.find((schema) => holders.has(schema)) === options.schema,
         views: visibleViews(this.views, schemas),
         routines,
+        lookups: options.lookups ?? [],
       },
       plans: new BoundedCache(maxPlans),
       texts: new BoundedCache(500),

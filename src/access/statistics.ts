@@ -55,9 +55,11 @@ export class StatisticsCounter {
     const first = reason === reasons.unparsed ? given.indexOf('?') : -1;
     const shape = first < 0 ? given : `${given.slice(0, first)}…`;
     const text = shape.length > shapeLength ? `${shape.slice(0, shapeLength)}…` : shape;
-    const known = this.shapes.get(text);
+    // one shape may be left open for several reasons
+    const name = `${reason}\0${text}`;
+    const known = this.shapes.get(name);
     if (known) known.count++;
-    else if (this.shapes.size < this.maxShapes) this.shapes.set(text, { shape: text, count: 1, reason });
+    else if (this.shapes.size < this.maxShapes) this.shapes.set(name, { shape: text, count: 1, reason });
     else this.counts.unresolvedElsewhere++;
   }
 

@@ -138,6 +138,12 @@ export const MigrationFile = Type.Object(
               description: 'Keep keys in the access store only as keyed hashes (FORESHADOW_KEY_SECRET).',
             }),
           ),
+          lookup: Type.Optional(
+            Type.Array(Type.String(), {
+              description:
+                'Indexed columns of the source by which rows are looked up where a statement does not name the key.',
+            }),
+          ),
           linePrefix: Type.Optional(
             Type.String({
               minLength: 1,

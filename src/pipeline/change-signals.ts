@@ -7,7 +7,8 @@ import {
   type Window,
 } from '../access/change-times.queries.ts';
 import { appendSignals, signalPlace } from '../access/store.queries.ts';
-import { type MigrationFile, seconds } from '../config/migration-file.ts';
+import { seconds } from '../config/duration.ts';
+import type { MigrationFile } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import type { Access } from '../core/access.ts';
 import { type Migration, recordOnce } from '../migration/status.store.ts';

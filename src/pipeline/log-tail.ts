@@ -6,7 +6,7 @@ import {
   type MinerStatistics,
 } from '../access/index.ts';
 import { createRecordReader, detectFormat, type FormatOptions } from '../logs/detect-format.ts';
-import { type EventOptions, type ExecutedStatement, LogParser } from '../logs/index.ts';
+import { type EventOptions, type ExecutedStatement, LogParser, requireReadableLog } from '../logs/index.ts';
 import { requireLogFiles } from '../logs/log-files.ts';
 
 /** How much of the end of the log is looked at. */
@@ -33,6 +33,7 @@ export async function readTail(
   target: AccessResolverOptions,
   options: EventOptions & FormatOptions & { readonly database: string },
 ): Promise<LogTail | null> {
+  await requireReadableLog(pathOrGlob, options);
   const files = (await requireLogFiles(pathOrGlob, options.format)).filter(
     ({ path }) => !path.endsWith('.gz'),
   );

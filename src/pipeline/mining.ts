@@ -14,6 +14,7 @@ import type { Migration } from '../migration/status.store.ts';
 import { ChangeSignals } from './change-signals.ts';
 import { hashedKeysOf } from './hashed-keys.ts';
 import { targetOfMigration } from './log-target.ts';
+import { Lookups } from './lookups.ts';
 
 /** Accesses kept for training; the oldest go first. */
 export const keptAccesses = 4_000_000;
@@ -34,6 +35,7 @@ export class Mining {
   readonly #ctx: Context;
   readonly #migration: Migration;
   readonly #miner: AccessMiner | null;
+  readonly #lookups: Lookups | null;
   /** what the server's settings say of its log */
   readonly #server: EventOptions;
   #follower: LogFollower | null = null;
@@ -44,9 +46,11 @@ export class Mining {
     ctx: Context,
     migration: Migration,
     miner: AccessMiner | null,
+    lookups: Lookups | null = null,
     server: EventOptions = {},
   ) {
     this.#server = server;
+    this.#lookups = lookups;
     this.#signals = new ChangeSignals(ctx, migration);
     this.#ctx = ctx;
     this.#migration = migration;
@@ -60,11 +64,15 @@ export class Mining {
     await createStore(ctx.pool, migration.id);
     if (!definition.queryLog) return new Mining(ctx, migration, null);
     await requireReadableLog(definition.queryLog.path, definition.queryLog);
-    const resolver = await createAccessResolver(await targetOfMigration(ctx.pool, migration));
+    const lookups = await Lookups.open(ctx, migration);
+    const resolver = await createAccessResolver({
+      ...(await targetOfMigration(ctx.pool, migration)),
+      lookups: lookups.columns,
+    });
     const database = await ctx.pool.query<{ name: string }>('select current_database() as name');
     const name = database.rows[0]?.name ?? '';
     const settings = logOptionsOf(await logSettings(ctx.pool));
-    return new Mining(ctx, migration, createAccessMiner(resolver, { database: name }), {
+    return new Mining(ctx, migration, createAccessMiner(resolver, { database: name }), lookups, {
       database: name,
       sampling: settings.sampling,
       parameterMaxLength: settings.parameterMaxLength,
@@ -87,6 +95,11 @@ export class Mining {
     if (!this.#follower || !this.#miner) return { taken: 0, behind: 0 };
     const before = this.#follower.counters.bytes;
     const accesses = this.#miner.take(await this.#follower.poll());
+    const lookedUp = await this.#lookups?.settle(this.#miner);
+    if (lookedUp?.length) {
+      for (const access of lookedUp) accesses.push(access);
+      accesses.sort((a, b) => a.at - b.at);
+    }
     const { behind } = this.#follower;
     const now = this.#ctx.clock.now();
     const moved = this.#follower.counters.bytes > before || behind !== state.behindBytes;
