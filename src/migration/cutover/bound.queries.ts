@@ -42,6 +42,7 @@ export async function boundObjects(
        left join pg_trigger trg on d.classid = 'pg_trigger'::regclass and trg.oid = d.objid
        left join pg_proc own on own.oid = trg.tgfoid
        left join pg_rewrite rule on d.classid = 'pg_rewrite'::regclass and rule.oid = d.objid
+       left join pg_class viewed on viewed.oid = rule.ev_class
        left join pg_attrdef def on d.classid = 'pg_attrdef'::regclass and def.oid = d.objid
       where not coalesce(rel.relkind in ('i', 't'), false)
         and not coalesce(rel.relkind = 'S' and d.deptype in ('a', 'i'), false)
@@ -53,7 +54,7 @@ export async function boundObjects(
         and not (d.classid = 'pg_type'::regclass and d.deptype = 'i')
         and not coalesce(trg.tgisinternal or own.pronamespace = to_regnamespace('foreshadow'), false)
         and not coalesce(rule.ev_class = $1 and rule.rulename = '_RETURN', false)
-        and not coalesce(rule.ev_class = $2, false)
+        and not coalesce(rule.ev_class = $2 or viewed.relnamespace = to_regnamespace('foreshadow'), false)
         -- a constraint trigger is listed as a trigger
         and not coalesce(con.contype = 't' and con.conrelid = $1, false)
       group by 1, 2, 3 order by 3`,

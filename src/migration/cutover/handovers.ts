@@ -1,5 +1,4 @@
 import type { ClientBase } from 'pg';
-import { inTransaction } from '../../db/tx.ts';
 import { boundObjects } from './bound.queries.ts';
 import { foreignKeyHandovers } from './carry-foreign-keys.ts';
 import { policyHandovers } from './carry-policies.ts';
@@ -70,8 +69,9 @@ export interface HandoverPlan {
 }
 
 /** @param client not in a transaction */
-export function planHandovers(client: ClientBase, move: Move): Promise<HandoverPlan> {
-  return inTransaction(client, 'read committed', async () => {
+export async function planHandovers(client: ClientBase, move: Move): Promise<HandoverPlan> {
+  await client.query('begin isolation level read committed read write');
+  try {
     const all = await handovers(client, move);
     const made = all.filter(({ refused }) => refused === null);
     const oids = [...new Set(made.flatMap(({ relatives }) => relatives))].sort((a, b) => a - b);
@@ -89,5 +89,7 @@ export function planHandovers(client: ClientBase, move: Move): Promise<HandoverP
       refused: all.filter(({ refused }) => refused !== null),
       stamp: await boundStamp(client, move.from.oid),
     };
-  });
+  } finally {
+    await client.query('rollback').catch(() => undefined); // nothing of what was tried stays
+  }
 }

@@ -32,7 +32,7 @@ export interface Reader {
   readonly row_type: boolean;
 }
 
-/** The tree of readers: relations with their distance, and who reads whom. The overlay (it reads the gate) is left out. */
+/** The tree of readers: relations with their distance. What lies in our schema, and the overlay (it reads the gate), is ours. */
 const treeSql = `with recursive reached (oid, depth) as (
     select $1::oid, 0
      union
@@ -40,6 +40,7 @@ const treeSql = `with recursive reached (oid, depth) as (
       from reached
       join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = reached.oid
       join pg_rewrite r on r.oid = d.objid and r.ev_class <> reached.oid
+      join pg_class v on v.oid = r.ev_class and v.relnamespace <> coalesce(to_regnamespace('foreshadow'), 0)
      where not exists (select from pg_depend o join pg_class c on c.oid = o.refobjid
                         where o.classid = 'pg_rewrite'::regclass and o.objid = r.oid and o.refclassid = 'pg_class'::regclass
                           and c.relnamespace = to_regnamespace('foreshadow') and c.relname like 'overlay\\_gate\\_%')),

@@ -120,7 +120,8 @@ async function examine(
   }
 
   let draft: DraftPlan | null = null;
-  if (!(sourceKey instanceof ForeshadowError) && !map.errors.length) {
+  // what was refused is not run either
+  if (!(sourceKey instanceof ForeshadowError) && !map.errors.length && !back.errors.length) {
     const targetKey = targetKeyOf(file, map.columns, await keyIndexes(client, target.oid), sourceKey.columns);
     if (targetKey instanceof ForeshadowError) {
       checks.push(refuse('target key', targetKey));

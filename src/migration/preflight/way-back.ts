@@ -174,9 +174,11 @@ async function rehearse(
     const { rows } = await client.query<{ key: string }>(
       `select s.foreshadow_key as key from (
          select t.*${generated.map((each) => `, ${each}`).join('')} from (
-           select ${key} as foreshadow_key, to_jsonb(row(${original})) as foreshadow_row, ${mapped}
+           select ${key} as foreshadow_key, row(${original}) as foreshadow_row, ${mapped}
              from ${sampleOf(source).sample}) t) s
-        where to_jsonb(row(${restored})) is distinct from s.foreshadow_row or (${wayBack.roundTrip}) is not true
+        where (record_image_ne(row(${restored}), s.foreshadow_row)
+               and to_jsonb(row(${restored})) is distinct from to_jsonb(s.foreshadow_row))
+           or (${wayBack.roundTrip}) is not true
         limit ${namedRows}`,
     );
     return rows.length

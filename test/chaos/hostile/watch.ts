@@ -21,16 +21,19 @@ export class Watch {
     this.#onFault = onFault;
   }
 
-  /** Views bind S and T by OID, so the swap's renames cannot mix them up. Once the migration has begun. */
+  /**
+   * Views bind S and T by OID, so the swap's renames cannot mix them up; in our schema, or the swap would take them along.
+   * Once the migration has begun.
+   */
   async prepare(client: Client): Promise<void> {
     if (this.#gate || this.#over) return;
     const { rows } = await client.query<{ id: number }>('select id from foreshadow.migration_status');
     await client.query(
       `set lock_timeout = '2s';
-       create or replace view mapped_source as ${expectedSql(this.#shape, 's')};
-       create or replace view new_table as ${heldSql(this.#shape, 'foreshadow.t s')};
-       create or replace view old_table as ${valuesSql(this.#shape, 's')};
-       create or replace view restored as ${backSql(this.#shape, 'foreshadow.t t', 'values')}`,
+       create or replace view foreshadow.mapped_source as ${expectedSql(this.#shape, 's')};
+       create or replace view foreshadow.new_table as ${heldSql(this.#shape, 'foreshadow.t s')};
+       create or replace view foreshadow.old_table as ${valuesSql(this.#shape, 's')};
+       create or replace view foreshadow.restored as ${backSql(this.#shape, 'foreshadow.t t', 'values')}`,
     );
     this.#gate = `select 1 from foreshadow.overlay_gate_${rows[0]?.id}`;
     this.#keysBehind = `select ${this.#shape.key.map((_, i) => `k${i + 1}::text`).join(` || '|' || `)} from foreshadow.key_log_${rows[0]?.id}_back`;
@@ -40,7 +43,9 @@ export class Watch {
   async over(client: Client): Promise<void> {
     this.#gate = null;
     this.#over = true;
-    await client.query('drop view if exists mapped_source, new_table, old_table, restored');
+    await client.query(
+      'drop view if exists foreshadow.mapped_source, foreshadow.new_table, foreshadow.old_table, foreshadow.restored',
+    );
   }
 
   /** After the write cutover, one snapshot: the old table is what the new one makes of it, but for keys in the log. */
@@ -49,7 +54,7 @@ export class Watch {
     // not before the write cutover, when its key log may not even be there
     if (!(await client.query(keptInStep)).rows.length) return;
     const clean = (view: string) =>
-      `select * from ${view} where key not in (${this.#keysBehind}) and exists (${keptInStep})`;
+      `select * from foreshadow.${view} where key not in (${this.#keysBehind}) and exists (${keptInStep})`;
     const found = await differences(client, clean('old_table'), clean('restored'));
     this.snapshots += 1;
     if (count(found)) this.#onFault(`the old table, ${where}: ${JSON.stringify(found)}`);
@@ -59,7 +64,7 @@ export class Watch {
   async compare(client: Client, where: string): Promise<void> {
     if (!this.#gate) return;
     const closed = `exists (${this.#gate})`;
-    const right = `select * from mapped_source where not ${closed} union all select * from new_table where ${closed}`;
+    const right = `select * from foreshadow.mapped_source where not ${closed} union all select * from foreshadow.new_table where ${closed}`;
     const found = await differences(client, heldSql(this.#shape, 't s'), right);
     this.snapshots += 1;
     if (count(found)) this.#onFault(`overlay, ${where}: ${JSON.stringify(found)}`);
@@ -96,7 +101,7 @@ export class Watch {
     most = Number.POSITIVE_INFINITY,
   ): Promise<void> {
     return this.#straddle(connect, stop, most, this.#gate ?? '', async (old) =>
-      differences(old, heldSql(this.#shape, 's'), 'select * from mapped_source'),
+      differences(old, heldSql(this.#shape, 's'), 'select * from foreshadow.mapped_source'),
     );
   }
 
@@ -104,7 +109,7 @@ export class Watch {
   straddleBack(connect: () => Promise<Client>, stop: { readonly now: boolean }): Promise<void> {
     const over = `select 1 from foreshadow.migration_status where status = 'ROLLED_BACK'`;
     return this.#straddle(connect, stop, Number.POSITIVE_INFINITY, over, async (old) =>
-      differences(old, valuesSql(this.#shape, 's'), 'select * from restored'),
+      differences(old, valuesSql(this.#shape, 's'), 'select * from foreshadow.restored'),
     );
   }
 
