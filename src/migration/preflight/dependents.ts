@@ -34,7 +34,8 @@ async function dependents(client: ClientBase, table: CatalogTable): Promise<Depe
        left join pg_class rel on d.classid = 'pg_class'::regclass and rel.oid = d.objid
        left join pg_constraint con on d.classid = 'pg_constraint'::regclass and con.oid = d.objid
        left join pg_trigger trg on d.classid = 'pg_trigger'::regclass and trg.oid = d.objid
-      where not (d.classid = 'pg_class'::regclass and rel.relkind in ('i', 't'))
+      where not (d.classid = 'pg_class'::regclass and rel.relkind in ('i', 'I', 't'))
+        and not (d.classid = 'pg_class'::regclass and rel.relispartition)
         and not (d.classid = 'pg_class'::regclass and rel.relkind = 'S' and d.deptype in ('a', 'i'))
         and not (d.classid = 'pg_class'::regclass and d.objid = $1)
         and not (d.classid = 'pg_constraint'::regclass and con.contype in ('p', 'u', 'c', 'n') and con.conrelid = $1
@@ -72,7 +73,8 @@ export async function refusedDependents(
   const refuse = (what: string) =>
     new ForeshadowError('DEPENDENT_REFUSED', `${role} ${name}: ${what}`, { table: name, object: what });
   const errors: ForeshadowError[] = [];
-  if (table.kind !== 'r' || table.isPartition)
+  const partitioned = role === 'target' && table.kind === 'p'; // what its partitions may be is asked elsewhere
+  if ((table.kind !== 'r' && !partitioned) || table.isPartition)
     errors.push(refuse('is not a plain table (partitioned, partition, view or foreign)'));
   if (table.persistence !== 'p') errors.push(refuse('is temporary or unlogged'));
   if (table.rowSecurity) errors.push(refuse('row security is enabled on it'));
@@ -81,8 +83,8 @@ export async function refusedDependents(
     errors.push(refuse(`${found.description} depends on it`));
   const inherits = await client.query<{ other: string }>(
     `select case when inhrelid = $1 then inhparent else inhrelid end::regclass::text as other
-       from pg_inherits where inhrelid = $1 or inhparent = $1`,
-    [table.oid],
+       from pg_inherits where inhrelid = $1 or (inhparent = $1 and not $2)`,
+    [table.oid, partitioned],
   );
   for (const row of inherits.rows) errors.push(refuse(`inheritance with ${row.other}`));
   for (const publication of await widePublications(client, table))

@@ -49,7 +49,9 @@ export function fromOne(relation: string, alias: 's' | 't'): string {
  * What the role's search path would be in a session of its own. Ours start with another one, which is all that
  * pg_settings can tell, so the settings of role and database are looked up.
  */
-export const ownSearchPathSql = (until: 'transaction' | 'session') => `select set_config('search_path', coalesce(
+export const ownSearchPathSql = (
+  until: 'transaction' | 'session',
+) => `select set_config('search_path', coalesce(
    (select substr(setting, length('search_path=') + 1)
       from pg_db_role_setting d cross join unnest(d.setconfig) as setting
      where setting like 'search\\_path=%' and d.setrole in (0, session_user::regrole)

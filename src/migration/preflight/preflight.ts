@@ -9,6 +9,7 @@ import { partialKeyColumns } from '../key-map.ts';
 import { type Check, firstRefusal, ok, refuse, warn } from './checks.ts';
 import { refusedDependents } from './dependents.ts';
 import { replaceColumns } from './expression.ts';
+import { lostUniqueIndexes, refusedPartitions } from './partitions.ts';
 import { preparedStatements } from './prepared.ts';
 import { rehearseRowMap } from './rehearsal.ts';
 import { resolveBackMap, resolveInvariants, resolveRowMap } from './row-map.ts';
@@ -76,6 +77,13 @@ async function examine(
     for (const error of errors) checks.push(refuse(`dependents of ${role}`, error));
     if (!errors.length) checks.push(ok(`dependents of ${role}`, 'nothing that the swap cannot carry'));
   }
+  for (const what of await refusedPartitions(client, target, source))
+    checks.push(
+      refuse(
+        'partitions',
+        new ForeshadowError('DEPENDENT_REFUSED', `target ${file.target}: ${what}`, { object: what }),
+      ),
+    );
   checks.push(...(await privileges(client, source, target)));
   // Without these rights the questions below cannot even be asked.
   if (checks.some((check) => check.code === 'PRIVILEGE'))
@@ -128,6 +136,15 @@ async function examine(
       const keyOfSource = sourceKey.columns.map((name) => keyColumn(source, name));
       for (const column of partialKeyColumns({ sourceKey: keyOfSource, targetKey }))
         checks.push(partialKey(file, column));
+      const lost = await lostUniqueIndexes(client, source, target, sourceKey.columns);
+      if (lost.length)
+        checks.push(
+          warn(
+            'partitions',
+            `unique indexes that nothing stands for after the swap: ${lost.join(', ')}`,
+            'A partitioned table is unique only by columns that hold its partition key. Drop them, or keep the table whole.',
+          ),
+        );
       checks.push(await rehearsal(client, source, target, sourceKey.columns, map.columns));
       draft = {
         name: file.name,

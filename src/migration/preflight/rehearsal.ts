@@ -4,6 +4,7 @@ import type { MappedColumn } from '../../core/plan.ts';
 import type { CatalogTable } from '../../db/catalog.ts';
 import { ident } from '../../db/ident.ts';
 import { codeOf } from '../../db/sqlstate.ts';
+import { likeTargetSql } from './partitions.ts';
 
 /** Above this many rows a block sample is rehearsed; a rare bad row beyond it stops the copy, by name, later. */
 const rehearsedRows = 200_000;
@@ -31,10 +32,7 @@ export async function rehearseRowMap(
   const into = `insert into pg_temp.foreshadow_rehearsal (${names}) overriding system value`;
   await client.query('savepoint rehearsal');
   try {
-    await client.query(
-      `create temp table foreshadow_rehearsal (like ${ident(target.schema, target.name)}
-         including constraints including indexes including generated)`,
-    );
+    for (const sql of await likeTargetSql(client, target, 'foreshadow_rehearsal')) await client.query(sql);
     const { rowCount } = await client.query(`${into} select ${values} from ${sample}`);
     await client.query('rollback to savepoint rehearsal');
     return { tried: rowCount ?? 0, sampled };
@@ -67,10 +65,7 @@ async function failingRows(
   sample: string,
 ): Promise<{ key: string; message: string }[]> {
   const keyText = key.map((column) => `s.${ident(column)}::text`).join(` || ',' || `);
-  await client.query(
-    `create temp table foreshadow_rehearsal (like ${ident(target.schema, target.name)}
-       including constraints including indexes including generated)`,
-  );
+  for (const sql of await likeTargetSql(client, target, 'foreshadow_rehearsal')) await client.query(sql);
   await client.query(
     `create function pg_temp.foreshadow_failing() returns table (key text, message text) language plpgsql as $body$
      #variable_conflict use_column
