@@ -11,6 +11,7 @@ import { overlaySql } from '../shadow/overlay.ts';
 import { captureFunctionsSql, captureTriggersSql } from '../sync/capture.ts';
 import { stampSql } from '../sync/lane.queries.ts';
 import { migrationTablesSql, vacuumKeyLogSql } from '../sync/tables.ts';
+import { hasRowSecurity } from './cutover/row-security.queries.ts';
 import { deferIndexSql, findCarried, findDeferred } from './deferred-indexes.ts';
 import { lanesFor } from './key-map.ts';
 import { createRanges } from './ranges.ts';
@@ -182,8 +183,12 @@ export async function columnList(
   );
 }
 
-/** Whoever may read S or T, or some columns of them, may read the overlay, which stands where T stood. */
+/**
+ * Whoever may read S or T, or some columns of them, may read the overlay, which stands where T stood. Where row security
+ * hides rows of either, nobody may but their owner: a view reads with its owner's rights, and would show them.
+ */
 async function grantReaders(client: ClientBase, plan: TablePlan): Promise<void> {
+  if (await hasRowSecurity(client, plan)) return;
   const { rows } = await client.query<{ sql: string }>(
     `with readable (columns, grantee) as (
        select '', g.grantee from pg_class c, aclexplode(c.relacl) g

@@ -111,6 +111,8 @@ export async function findCarried(client: ClientBase, plan: TablePlan): Promise<
     method: string;
     unique: boolean;
     constraint: string | null;
+    comment: string | null;
+    constraintComment: string | null;
   }>(
     `with def as (
        select x.*, i.relname, ${bodySql} as body,
@@ -126,7 +128,8 @@ export async function findCarried(client: ClientBase, plan: TablePlan): Promise<
      select s.relname as name, s.body as method, s.indisunique as unique,
             case when con.oid is not null then
               'unique' || case when con.condeferrable then ' deferrable' else '' end
-                       || case when con.condeferred then ' initially deferred' else '' end end as constraint
+                       || case when con.condeferred then ' initially deferred' else '' end end as constraint,
+            obj_description(s.indexrelid, 'pg_class') as comment, obj_description(con.oid, 'pg_constraint') as "constraintComment"
        from def s cross join (values (' WITH \\([^)]*\\)')) as parameters(storage)
        left join pg_constraint con on con.conindid = s.indexrelid and con.contype = 'u'
       where s.indrelid = $2 and s.columns <@ $3::text[] and s.relname not like 'foreshadow\\_%'
@@ -140,6 +143,8 @@ export async function findCarried(client: ClientBase, plan: TablePlan): Promise<
     temporaryName: `foreshadow_${plan.migrationId}_carried_${i + 1}`,
     definition: `create ${row.unique ? 'unique ' : ''}index concurrently ${ident(`foreshadow_${plan.migrationId}_carried_${i + 1}`)} on ${plan.names.target} ${row.method}`,
     constraint: row.constraint,
+    comment: row.comment,
+    constraintComment: row.constraintComment,
   }));
 }
 

@@ -8,7 +8,7 @@ import { transaction, withClient } from '../db/tx.ts';
 import { rowMapAsRow } from '../sync/fragments.ts';
 import { setLaneMode } from '../sync/lane.queries.ts';
 import { instantNow, olderSnapshots, sayBlockers } from './cutover/blockers.queries.ts';
-import { dropGuardSql, finalTable, physicalOf } from './cutover/swap.ts';
+import { dropGuardSql, dropGuardTriggerSql, finalTable, guardedTables, physicalOf } from './cutover/swap.ts';
 import { partitionIndexes, settleIndexSql } from './deferred-indexes.ts';
 import { partitionsOf } from './preflight/partitions.ts';
 import type { CarriedIndex, DeferredIndex, Migration } from './status.store.ts';
@@ -51,8 +51,8 @@ export async function finishTarget(
 }
 
 /**
- * After the write cutover, when every snapshot from before it is gone: the guard is dropped, and checks that the swap
- * added without looking are validated. May be repeated.
+ * After the write cutover, when every snapshot from before it is gone: the guard is dropped, and checks and foreign keys
+ * that the swap added without looking are validated. May be repeated.
  * @param onWait says whether to go on waiting
  * @returns whether everything is done
  */
@@ -66,8 +66,8 @@ export async function settleTarget(
   const table = ident(finalSchema, name);
   // Taken after the commit is known: whoever starts later sees the swap.
   const instant = await withClient(pool, instantNow);
-  // Of nobody is it known here that something else would answer him, so those that queue count too (relation 0: none).
-  const older = () => withClient(pool, (client) => olderSnapshots(client, 0, instant));
+  // Of nobody is it known here that something else would answer him, so those that queue count too.
+  const older = () => withClient(pool, (client) => olderSnapshots(client, [], instant));
   for (;;) {
     const old = await older();
     if (!old.length) break;
@@ -76,13 +76,18 @@ export async function settleTarget(
     await clock.sleep(200);
   }
   await failpoint('settle.snapshots-gone');
+  for (const guarded of await guardedTables(pool, migration))
+    await briefly(pool, clock, dropGuardTriggerSql(guarded));
   await briefly(pool, clock, dropGuardSql(migration).join('; '));
   await failpoint('settle.guard-dropped');
   const { rows } = await pool.query<{ name: string }>(
-    "select conname as name from pg_constraint where conrelid = $1 and contype = 'c' and not convalidated",
-    [migration.plan.targetOid],
+    // one that the old table had never validated may well be broken by its rows
+    `select conname as name from pg_constraint c where conrelid = $1 and contype = 'c' and not convalidated
+        and not exists (select from pg_constraint o where o.conrelid = $2 and o.conname = c.conname and o.contype = 'c' and not o.convalidated)`,
+    [migration.plan.targetOid, migration.plan.sourceOid],
   );
   for (const check of rows) await pool.query(`alter table ${table} validate constraint ${ident(check.name)}`);
+  for (const sql of physicalOf(migration).settle ?? []) await briefly(pool, clock, sql);
   return true;
 }
 

@@ -34,6 +34,8 @@ export interface CarriedIndex {
   readonly definition: string;
   /** what follows the name of the constraint that owns it on S, such as `unique deferrable`; null for a bare index */
   readonly constraint: string | null;
+  readonly comment?: string | null;
+  readonly constraintComment?: string | null;
 }
 
 /** What was there before, so that abort can put it back and the swap can name it. */
@@ -47,6 +49,8 @@ export interface Physical {
   readonly columns: { readonly source: readonly string[]; readonly target: readonly string[] };
   /** our index on S over the mapped key; null when the key maps to itself */
   readonly mappedKeyIndex: string | null;
+  /** set by the swap: statements that finish its work afterwards, without its locks; may be repeated */
+  readonly settle?: readonly string[];
 }
 
 /** What an operator may ask for; it stays in the status row until it is done. */

@@ -113,7 +113,7 @@ class Watch {
 
   async prepare(): Promise<void> {
     const { plan, expected } = this.#rig;
-    await this.#rig.sql(`create view mapped_source as ${expected};
+    await this.#rig.sql(`create view foreshadow.mapped_source as ${expected};
       create view new_table as select * from ${plan.names.target};`);
   }
 
@@ -121,7 +121,7 @@ class Watch {
   async compare(client: Client, where: string): Promise<void> {
     const { overlay, overlayGate } = this.#rig.plan.names;
     const closed = `exists (select 1 from ${overlayGate})`;
-    const right = `select * from mapped_source where not ${closed} union all select * from new_table where ${closed}`;
+    const right = `select * from foreshadow.mapped_source where not ${closed} union all select * from new_table where ${closed}`;
     const { rows: found } = await client.query<Difference>(differenceSql(`select * from ${overlay}`, right));
     this.counts.snapshots += 1;
     if (found.length) this.found.push({ where, differences: found.slice(0, 5) });
@@ -173,7 +173,7 @@ class Watch {
       const seen = await old.query(`select 1 from ${plan.names.overlayGate}`);
       if (swapped.rowCount && !seen.rowCount) {
         await this.compare(old, 'a snapshot from between drain and swap');
-        const name = differenceSql('select * from s', 'select * from mapped_source');
+        const name = differenceSql('select * from s', 'select * from foreshadow.mapped_source');
         const { rows: byName } = await old.query<Difference>(name);
         if (byName.length)
           this.found.push({

@@ -135,7 +135,7 @@ describe('who stands in the way of the write cutover', () => {
       `set session authorization ${role}; begin isolation level repeatable read; select * from nothing`,
     );
     await ours.query(`set session authorization ${owner}`);
-    const seen = await olderSnapshots(ours, m.plan.sourceOid, {
+    const seen = await olderSnapshots(ours, [m.plan.sourceOid], {
       at: new Date(Date.now() + 60_000),
       horizon: null,
     });
@@ -281,7 +281,8 @@ describe('P24: numbers go on where they stood', () => {
 describe('after the write cutover', () => {
   it('the overlay is the new table, also for a snapshot from before the swap', async () => {
     const { m } = await ready();
-    await m.sql(`create view mapped as ${small.expected}`);
+    // in our schema, so that it stays with the old table
+    await m.sql(`create view foreshadow.mapped as ${small.expected}`);
     const holder = await m.db.client();
     const old = await m.db.client();
     await holder.query(`begin; select 1 from ${m.plan.names.overlay} limit 1`);
@@ -300,8 +301,10 @@ describe('after the write cutover', () => {
     const closed = await old.query(`select 1 from ${m.plan.names.overlayGate}`);
     expect(closed.rowCount, 'the snapshot is older than the swap').toBe(0);
     const overlay = `select * from ${m.plan.names.overlay}`;
-    expect((await old.query(differenceSql(overlay, 'select * from mapped'))).rows).toEqual([]);
-    expect((await old.query(differenceSql('select * from s', 'select * from mapped'))).rows).toEqual([]);
+    expect((await old.query(differenceSql(overlay, 'select * from foreshadow.mapped'))).rows).toEqual([]);
+    expect(
+      (await old.query(differenceSql('select * from s', 'select * from foreshadow.mapped'))).rows,
+    ).toEqual([]);
     await old.query('commit');
     expect(await m.sql(differenceSql(overlay, 'select * from s'))).toEqual([]);
     expect(await m.sql('select 1 from s where id in (20, 7777)')).toHaveLength(1);

@@ -39,10 +39,15 @@ const kinds: Readonly<Record<string, string>> = {
              from pg_sequence s join pg_class c on c.oid = s.seqrelid where ${ours('c.relnamespace')}`,
   comment: `select '', format('%s: %s', pg_describe_object(classoid, objoid, objsubid), description)
              from pg_description where objoid >= 16384`,
-  policy: `select '', format('%s %s', polrelid::regclass, polname) from pg_policy`,
+  policy: `select '', format('%s %s permissive %s for %s to %s using %s check %s', polrelid::regclass, polname, polpermissive, polcmd,
+               array(select case r when 0 then 'public' else r::regrole::text end from unnest(polroles) r order by 1),
+               pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
+             from pg_policy p join pg_class c on c.oid = polrelid where c.relnamespace <> coalesce(to_regnamespace('foreshadow'), 0)`,
   publication: `select '', format('%s all %s', pubname, puballtables) from pg_publication`,
-  'publication table': `select '', format('%s %s.%s', pubname, schemaname, tablename) from pg_publication_tables`,
-  statistics: `select stxnamespace::regnamespace::text, pg_get_statisticsobjdef(oid) from pg_statistic_ext`,
+  'publication table': `select '', format('%s %s.%s %s where %s', pubname, schemaname, tablename, to_jsonb(p) ->> 'attnames', to_jsonb(p) ->> 'rowfilter')
+             from pg_publication_tables p`,
+  statistics: `select stxnamespace::regnamespace::text, format('%s owner %s target %s', pg_get_statisticsobjdef(oid), stxowner::regrole, coalesce(stxstattarget, -1))
+             from pg_statistic_ext`,
   type: `select typnamespace::regnamespace::text, format('%s %s %s', oid::regtype, typtype, typacl) from pg_type
           where ${ours('typnamespace')} and typtype <> 'c' and typcategory <> 'A'`,
 };

@@ -21,7 +21,9 @@ import {
   queuedWithSnapshot,
   sayBlockers,
 } from './blockers.queries.ts';
-import { physicalOf, swapSql, withSwapXid } from './swap.ts';
+import { type HandoverPlan, planHandovers } from './handovers.ts';
+import { boundStamp, heldTables, lockRelatives, lockViewSql } from './relatives.ts';
+import { moveOf, physicalOf, swapSql, withSwapXid } from './swap.ts';
 
 /** 100 ms: longer, and everybody queues behind our request. */
 const lockTimeout = 100;
@@ -75,31 +77,48 @@ async function lookAtLog(client: Client, plan: TablePlan): Promise<{ filled: boo
   return { filled: Boolean(rowCount), at };
 }
 
-/** Begins an attempt: nobody is held yet, and whatever would defeat it is named. */
-async function prepare(client: Client, migration: Migration): Promise<void> {
+/**
+ * Begins an attempt: nobody is held yet, and whatever would defeat it is named.
+ * @returns what is bound to S by now, and how it goes along
+ */
+async function prepare(client: Client, migration: Migration): Promise<HandoverPlan> {
   const { plan } = migration;
+  const handover = await planHandovers(client, moveOf(migration));
+  const refused = handover.refused[0];
+  if (refused) {
+    throw new ForeshadowError(
+      'DEPENDENT_REFUSED',
+      `source ${plan.names.source}: ${refused.object} depends on it, and came after the migration began: ${refused.refused}`,
+      { table: plan.names.source, object: refused.object },
+    );
+  }
   await client.query('begin isolation level read committed read write');
   // Ends an autovacuum of S, which would defeat every short attempt below; blocks no reader or writer.
   await client.query("set local lock_timeout = '3s'");
   await client.query(`lock table ${plan.names.source} in share update exclusive mode`);
   await requireReady(client, migration);
-  const holders = await lockHolders(client, plan.sourceOid, longTransaction);
-  if (holders.length)
-    throw new Blocked(`waiting for long transactions on ${plan.names.source}: ${sayBlockers(holders)}`);
+  const held = heldTables(plan, handover);
+  const holders = await lockHolders(client, held, longTransaction);
+  if (holders.length) {
+    const tables = [plan.names.source, ...handover.relatives.map(({ name }) => name)].join(', ');
+    throw new Blocked(`waiting for long transactions on ${tables}: ${sayBlockers(holders)}`);
+  }
   const copied = { at: migration.copied_at as Date, horizon: null };
-  const early = await olderSnapshots(client, plan.sourceOid, copied);
+  const early = await olderSnapshots(client, held, copied);
   if (early.length)
     throw new Blocked(`waiting for snapshots from before the end of the copy: ${sayBlockers(early)}`);
   const behind = await backlog(client, plan);
   if (behind > mostBacklog) throw new Blocked(`waiting for lanes: ${behind} changes are still to be copied`);
   await failpoint('cutover.prepared');
+  return handover;
 }
 
 /** What will be asked while others wait, asked before: its plans and the catalogue are at hand then. No answer counts. */
-async function rehearse(client: Client, migration: Migration): Promise<void> {
-  await swapSql(client, migration);
-  const { sourceOid } = migration.plan;
-  await gaveUpWaiting(client, sourceOid, await queuedWithSnapshot(client, sourceOid));
+async function rehearse(client: Client, migration: Migration, handover: HandoverPlan): Promise<void> {
+  await swapSql(client, migration, handover);
+  await boundStamp(client, migration.plan.sourceOid);
+  const held = heldTables(migration.plan, handover);
+  await gaveUpWaiting(client, held, await queuedWithSnapshot(client, held));
 }
 
 /** A process that is stopped or cut off while it holds locks loses its session, and the application goes on. */
@@ -108,6 +127,31 @@ async function beginHolding(client: Client, migration: Migration): Promise<void>
   await client.query(
     `set local lock_timeout = ${lockTimeout}; set local idle_in_transaction_session_timeout = ${idle}`,
   );
+}
+
+/**
+ * Holds back who writes to S or to a table bound to it by a foreign key. The application's transactions lock these in one
+ * order or the other, parent and then child or a child alone, whose check then waits for S: whichever order is taken here,
+ * some of them come across. So the order changes from one attempt to the next, and the pauses between attempts vary.
+ */
+async function holdWriters(
+  client: Client,
+  migration: Migration,
+  handover: HandoverPlan,
+  attempt: number,
+): Promise<Budget> {
+  const asked = performance.now();
+  let budget: Budget | undefined;
+  const step = async () => budget && bound(client, budget);
+  const source = () => client.query(`lock table ${migration.plan.names.source} in exclusive mode`);
+  const relatives = () => lockRelatives(client, handover, 'share row exclusive', step);
+  const relativesFirst = handover.relatives.length > 0 && attempt % 2 === 0;
+  for (const lock of relativesFirst ? [relatives, source] : [source, relatives]) {
+    await step();
+    await lock();
+    budget ??= startBudget(migration, asked); // from the first lock that holds somebody
+  }
+  return budget as Budget;
 }
 
 /**
@@ -122,12 +166,11 @@ export async function easedSwap(
 ): Promise<Migration> {
   const { plan, definition } = migration;
   await client.query('set plan_cache_mode = force_generic_plan');
-  await prepare(client, migration);
-  await rehearse(client, migration);
+  const handover = await prepare(client, migration);
+  const held = heldTables(plan, handover);
+  await rehearse(client, migration, handover);
   await beginHolding(client, migration);
-  const asked = performance.now();
-  await client.query(`lock table ${plan.names.source} in exclusive mode`);
-  const budget = startBudget(migration, asked);
+  const budget = await holdWriters(client, migration, handover, attempt);
   await failpoint('cutover.writers-held');
   let [, log] = await together(client, [() => bound(client, budget), () => lookAtLog(client, plan)]);
   while (log.filled) {
@@ -144,8 +187,8 @@ export async function easedSwap(
   for (;;) {
     // first who queues, then who is left: whoever gives up in between is seen by one of the two
     const [waiting, old] = await together(client, [
-      () => queuedWithSnapshot(client, plan.sourceOid),
-      () => olderSnapshots(client, plan.sourceOid, log.at, definition.cutover.isolation),
+      () => queuedWithSnapshot(client, held),
+      () => olderSnapshots(client, held, log.at, definition.cutover.isolation),
     ]);
     queued = waiting;
     if (!old.length) break;
@@ -157,17 +200,23 @@ export async function easedSwap(
   await failpoint('cutover.snapshots-gone');
   await together(client, [() => bound(client, budget), () => setLaneMode(client, plan, 'STOPPED')]);
   await failpoint('cutover.lanes-stopped');
-  const statements = await swapSql(client, migration);
+  const statements = await swapSql(client, migration, handover);
   const readers = { asked: performance.now(), held: 0 };
   await together(client, [
     () => client.query(`set local lock_timeout = ${Math.min(lockTimeout, budget.left())}`),
     () => bound(client, budget),
+  ]);
+  // Views of the user first, each alone: their readers lock the view, and then S.
+  for (const view of handover.views) await client.query(lockViewSql(view));
+  await together(client, [
+    () => bound(client, budget),
     // Recursively: overlay, T, key log, S, the order in which its readers lock them.
     () => client.query(`lock table ${plan.names.overlay} in access exclusive mode`),
   ]);
+  await lockRelatives(client, handover, 'access exclusive', () => bound(client, budget));
   readers.held = performance.now();
   await failpoint('cutover.readers-held');
-  return finish(client, migration, pool, { attempt, budget, readers, statements, queued });
+  return finish(client, migration, pool, { attempt, budget, readers, statements, queued, handover });
 }
 
 /**
@@ -183,7 +232,7 @@ export async function briefStop(
   attempt: number,
 ): Promise<Migration> {
   const { plan } = migration;
-  await prepare(client, migration);
+  const handover = await prepare(client, migration);
   const mode = await laneMode(client, migration);
   // Before anything is held: from here on lanes find their rows locked and leave at once.
   await setLaneMode(client, plan, 'STOPPED');
@@ -193,13 +242,14 @@ export async function briefStop(
   // The view alone, then T, then S. LOCK TABLE on the view would take the key log before S, and writers hold S first.
   await client.query(`alter view ${plan.names.overlay} reset (security_barrier)`);
   const budget = startBudget(migration, asked);
-  for (const table of [plan.names.target, plan.names.source]) {
-    await together(client, [
-      () => bound(client, budget),
-      () => client.query(`lock table ${table} in access exclusive mode`),
-    ]);
-  }
-  await bound(client, budget);
+  const step = () => bound(client, budget);
+  for (const view of handover.views) await together(client, [step, () => client.query(lockViewSql(view))]);
+  const relativesFirst = attempt % 2 === 0;
+  if (relativesFirst) await lockRelatives(client, handover, 'access exclusive', step);
+  for (const table of [plan.names.target, plan.names.source])
+    await together(client, [step, () => client.query(`lock table ${table} in access exclusive mode`)]);
+  if (!relativesFirst) await lockRelatives(client, handover, 'access exclusive', step);
+  await step();
   await failpoint('stop.everybody-held');
   const everything = { low: null, high: null };
   const refresh = () =>
@@ -208,8 +258,15 @@ export async function briefStop(
       : refreshAll(client, plan, everything, mostBacklog);
   while ((await refresh()).taken > 0) await bound(client, budget);
   await failpoint('stop.drained');
-  const statements = await swapSql(client, migration); // under the lock: sequences must not move on
-  return finish(client, migration, pool, { attempt, budget, readers: budget, statements, queued: null });
+  const statements = await swapSql(client, migration, handover); // under the lock: sequences must not move on
+  return finish(client, migration, pool, {
+    attempt,
+    budget,
+    readers: budget,
+    statements,
+    queued: null,
+    handover,
+  });
 }
 
 /**
@@ -245,19 +302,27 @@ async function finish(
     statements: readonly string[];
     /** who was not waited for, because the guard will answer; null: nobody was asked, as all are in READ COMMITTED */
     queued: readonly Queued[] | null;
+    handover: HandoverPlan;
   },
 ): Promise<Migration> {
   const { plan } = migration;
-  const { budget, readers, attempt } = held;
-  const [, log, , transaction] = await together(client, [
+  const { budget, readers, attempt, handover } = held;
+  const [, log, , transaction, stamp] = await together(client, [
     () => bound(client, budget),
     () => client.query(`select 1 from ${plan.names.keyLog} limit 1`),
     () => requireReady(client, migration),
     () => client.query<{ xid: string }>('select pg_current_xact_id()::text as xid'),
+    () => boundStamp(client, plan.sourceOid),
   ]);
+  if (stamp !== handover.stamp) throw new Blocked(`what depends on ${plan.names.source} has just changed`);
   if (log.rowCount) throw new Blocked('the key log filled again');
   const swap = withSwapXid(held.statements, transaction.rows[0]?.xid as string).join(';\n');
-  const completed = { writes_cut_over_at: databaseNow, completed_at: databaseNow, wait_reason: null };
+  const completed = {
+    writes_cut_over_at: databaseNow,
+    completed_at: databaseNow,
+    wait_reason: null,
+    physical: { ...physicalOf(migration), settle: handover.settle },
+  };
   const [, , moved] = await together(client, [
     () => bound(client, budget),
     () => client.query(swap),
@@ -267,7 +332,7 @@ async function finish(
   await failpoint('cutover.swapped');
   await failpoint('cutover.routed');
   if (!held.queued) await requireNoKeptSnapshot(client);
-  const gone = await gaveUpWaiting(client, plan.sourceOid, held.queued ?? []);
+  const gone = await gaveUpWaiting(client, heldTables(plan, handover), held.queued ?? []);
   if (gone.length)
     throw new Blocked(`pid ${gone.join(', ')} queued with a snapshot from before the drain, and gave up`);
   await client.query('commit');
@@ -283,6 +348,7 @@ async function finish(
       wait_ms: round(lock.held - lock.asked),
       hold_ms: round(done - lock.held),
       attempts: attempt,
+      tables: [plan.names.source, ...handover.relatives.map(({ name }) => name)],
     });
   }
   return moved;

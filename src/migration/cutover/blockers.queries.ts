@@ -20,13 +20,13 @@ const blockerColumns = `a.pid, p.gid, coalesce(a.usename::text, p.owner::text, '
   coalesce(a.state, 'prepared') as state, left(coalesce(a.query, 'prepared transaction ' || p.gid), 200) as query`;
 
 /**
- * Transactions that hold S against an EXCLUSIVE lock and have been open for longer than `olderThan` seconds. Read from
+ * Transactions that hold one of these tables against an EXCLUSIVE lock and have been open for longer than `olderThan` seconds. Read from
  * pg_locks, because prepared transactions are not in pg_stat_activity: their pid is null. Their own
  * transaction id, which they hold a lock on too, leads to the gid.
  */
 export async function lockHolders(
   client: ClientBase,
-  relation: number,
+  relations: readonly number[],
   olderThan: number,
 ): Promise<Blocker[]> {
   const { rows } = await client.query<Blocker>(
@@ -36,11 +36,11 @@ export async function lockHolders(
        left join pg_locks x on l.pid is null and x.pid is null and x.virtualtransaction = l.virtualtransaction
                            and x.locktype = 'transactionid' and x.mode = 'ExclusiveLock'
        left join pg_prepared_xacts p on p.transaction = x.transactionid
-      where l.locktype = 'relation' and l.relation = $1 and l.granted and l.mode <> 'AccessShareLock'
+      where l.locktype = 'relation' and l.relation = any ($1::oid[]) and l.granted and l.mode <> 'AccessShareLock'
         and l.database = (select oid from pg_database where datname = current_database())
         and l.pid is distinct from pg_backend_pid()
         and coalesce(extract(epoch from clock_timestamp() - coalesce(a.xact_start, p.prepared)), 0) > $2`,
-    [relation, olderThan],
+    [relations, olderThan],
   );
   return rows;
 }
@@ -66,15 +66,15 @@ async function lookAtSessions<Row extends object>(
   return rows;
 }
 
-/** Transactions with a snapshot that wait for a lock on S: those that {@link olderSnapshots} leaves out. */
-export function queuedWithSnapshot(client: ClientBase, relation: number): Promise<Queued[]> {
+/** Transactions with a snapshot that wait for a lock on one of these tables: those that {@link olderSnapshots} leaves out. */
+export function queuedWithSnapshot(client: ClientBase, relations: readonly number[]): Promise<Queued[]> {
   return lookAtSessions(
     client,
     prepared(
       `select a.pid, a.xact_start::text as since from pg_stat_activity a
         where a.datname = current_database() and a.pid <> pg_backend_pid() and a.backend_xmin is not null
-          and exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted)`,
-      [relation],
+          and exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = any ($1::oid[]) and not l.granted)`,
+      [relations],
     ),
   );
 }
@@ -82,7 +82,7 @@ export function queuedWithSnapshot(client: ClientBase, relation: number): Promis
 /** Those of them that wait no longer, but have given up (lock_timeout, a cancel) and live on with a snapshot. */
 export async function gaveUpWaiting(
   client: ClientBase,
-  relation: number,
+  relations: readonly number[],
   queued: readonly Queued[],
 ): Promise<number[]> {
   const rows = await lookAtSessions<{ pid: number }>(
@@ -91,8 +91,8 @@ export async function gaveUpWaiting(
       `select a.pid from pg_stat_activity a
          join unnest($2::int[], $3::timestamptz[]) as q (pid, since) on q.pid = a.pid and q.since = a.xact_start
         where a.backend_xmin is not null
-          and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted)`,
-      [relation, queued.map(({ pid }) => pid), queued.map(({ since }) => since)],
+          and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = any ($1::oid[]) and not l.granted)`,
+      [relations, queued.map(({ pid }) => pid), queued.map(({ since }) => since)],
     ),
   );
   return rows.map(({ pid }) => pid);
@@ -133,7 +133,8 @@ export async function statementSnapshotReaders(client: ClientBase, plan: TablePl
 }
 
 /**
- * Sessions of this database that may still read by a snapshot from before `instant`. Writers queued for S are left out
+ * Sessions of this database that may still read by a snapshot from before `instant`. Writers queued for one of the tables
+ * that are held are left out
  * (the guard trigger answers them); those that queue to lock rows (SELECT … FOR UPDATE) only where the application is
  * known to use READ COMMITTED, since no trigger fires for a read and isolation cannot be seen from outside. Such a reader would reach the new table by name and find rows missing, without an error.
  *
@@ -144,7 +145,7 @@ export async function statementSnapshotReaders(client: ClientBase, plan: TablePl
  */
 export function olderSnapshots(
   client: ClientBase,
-  relation: number,
+  relations: readonly number[],
   { at, horizon }: Instant,
   isolation: 'any' | 'read-committed' = 'read-committed',
 ): Promise<(Blocker & { readonly queued: boolean })[]> {
@@ -152,15 +153,15 @@ export function olderSnapshots(
     client,
     prepared(
       `select ${blockerColumns},
-            exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted) as queued
+            exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = any ($1::oid[]) and not l.granted) as queued
        from pg_stat_activity a left join pg_prepared_xacts p on false
       where a.datname = current_database() and a.pid <> pg_backend_pid()
         and coalesce(a.backend_type, '') not in ('autovacuum worker', 'walsender')
         and a.backend_xmin is not null
         and (coalesce(a.xact_start, '-infinity') < $2::timestamptz or age(a.backend_xmin) > age($4::text::xid))
-        and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = $1 and not l.granted
+        and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = any ($1::oid[]) and not l.granted
                            and ($3 or l.mode <> 'RowShareLock'))`,
-      [relation, at, isolation === 'read-committed', horizon],
+      [relations, at, isolation === 'read-committed', horizon],
     ),
   );
 }

@@ -1,8 +1,8 @@
 import type { ClientBase } from 'pg';
-import { ident } from '../../db/ident.ts';
+import { ident, literal } from '../../db/ident.ts';
 import { prepared } from '../../db/prepared.ts';
 import { together } from '../../db/tx.ts';
-import type { Migration } from '../status.store.ts';
+import type { CarriedIndex } from '../status.store.ts';
 
 /** Names of relations in a schema, those that belong to table `but` left out: it is about to leave. */
 async function namesIn(client: ClientBase, schema: string, but: number): Promise<Set<string>> {
@@ -34,53 +34,65 @@ function freeName(name: string, taken: Set<string>): string {
 }
 
 /**
- * S on its way into our schema meets T, which is still there: where both come from schemas of their own, their indexes
- * and sequences may have the same names. Those of S are renamed first. `old` is what S itself will be called there.
+ * A table on its way into another schema may meet one there whose indexes and sequences have the same names. Those of the
+ * one that comes are renamed first.
+ * @param table the one that comes, in the schema where it is now
+ * @param into where it goes, and what it will be called there
  */
 export async function stepAsideSql(
   client: ClientBase,
-  { plan, physical }: Migration,
-  old: string,
+  table: { readonly oid: number; readonly schema: string },
+  into: { readonly schema: string; readonly name: string },
 ): Promise<string[]> {
-  const schema = physical?.source.schema ?? '';
   const own = prepared(
     `select relname as name, case relkind when 'S' then 'sequence' else 'index' end as kind
        from pg_class where oid in (${ownRelations('$1')}) and relkind in ('i', 'S') order by 1`,
-    [plan.sourceOid],
+    [table.oid],
   );
-  const [inOurs, inTheirs, { rows }] = await together(client, [
-    () => namesIn(client, 'foreshadow', 0),
-    () => namesIn(client, schema, 0),
+  const [there, here, { rows }] = await together(client, [
+    () => namesIn(client, into.schema, 0),
+    () => namesIn(client, table.schema, 0),
     () => client.query<{ name: string; kind: string }>(own),
   ]);
-  const taken = new Set([...inOurs.add(old), ...inTheirs]);
+  const taken = new Set([...there.add(into.name), ...here]);
   return rows
-    .filter(({ name }) => inOurs.has(name))
+    .filter(({ name }) => there.has(name))
     .map(
       ({ name, kind }) =>
-        `alter ${kind} ${ident(schema, name)} rename to ${ident(freeName(`${name.slice(0, 59)}_old`, taken))}`,
+        `alter ${kind} ${ident(table.schema, name)} rename to ${ident(freeName(`${name.slice(0, 59)}_old`, taken))}`,
     );
 }
 
-/** Indexes that were built for T in S's place get their names, and the unique constraints that own them. */
+/**
+ * Indexes that were built for a table in another one's place get their names, and the unique constraints that own them.
+ * @param final where the table stands by then
+ * @param leaving OID of the table that has left that schema by then, with its names; 0 for none
+ */
 export async function carriedNamesSql(
   client: ClientBase,
-  { plan, physical, definition }: Migration,
-  target: string,
+  indexes: readonly CarriedIndex[],
+  table: number,
+  final: { readonly schema: string; readonly name: string },
+  leaving: number,
 ): Promise<string[]> {
-  if (!physical?.carried.length) return [];
-  const swap = definition.cutover.finish === 'swap';
-  const { schema } = swap ? physical.source : physical.target;
+  if (!indexes.length) return [];
   const [taken, own] = await together(client, [
-    () => namesIn(client, schema, swap ? plan.sourceOid : 0),
-    () => namesOf(client, plan.targetOid),
+    () => namesIn(client, final.schema, leaving),
+    () => namesOf(client, table),
   ]);
   for (const name of own) taken.add(name);
-  return physical.carried.map(({ name, temporaryName, constraint }) => {
+  const on = ident(final.schema, final.name);
+  return indexes.flatMap(({ name, temporaryName, constraint, comment, constraintComment }) => {
     const free = freeName(name, taken);
-    return constraint
-      ? `alter table ${target} add constraint ${ident(free)} ${constraint.replace('unique', `unique using index ${ident(temporaryName)}`)}`
-      : `alter index ${ident(schema, temporaryName)} rename to ${ident(free)}`;
+    const sql = [
+      constraint
+        ? `alter table ${on} add constraint ${ident(free)} ${constraint.replace('unique', `unique using index ${ident(temporaryName)}`)}`
+        : `alter index ${ident(final.schema, temporaryName)} rename to ${ident(free)}`,
+    ];
+    if (comment) sql.push(`comment on index ${ident(final.schema, free)} is ${literal(comment)}`);
+    if (constraint && constraintComment)
+      sql.push(`comment on constraint ${ident(free)} on ${on} is ${literal(constraintComment)}`);
+    return sql;
   });
 }
 

@@ -3,6 +3,7 @@ import { failpoint } from '../../core/failpoint.ts';
 import { transaction } from '../../db/tx.ts';
 import { setLaneMode } from '../../sync/lane.queries.ts';
 import { databaseNow, type Migration, moveStatus, routeTo } from '../status.store.ts';
+import { hasRowSecurity } from './row-security.queries.ts';
 
 /**
  * READY → IN_PROGRESS: the application is told to read from the overlay, and lanes begin to copy. The overlay has been
@@ -17,7 +18,9 @@ export async function cutOverReads(pool: Pool, migration: Migration): Promise<Mi
     });
     await setLaneMode(client, migration.plan, 'IN_PROGRESS');
     await failpoint('reads.modes-set');
-    await routeTo(client, migration.id, 'overlay', 'source');
+    // Nobody else may read the overlay of a table with row security: its readers stay where they are until the swap.
+    const closed = await hasRowSecurity(client, migration.plan);
+    await routeTo(client, migration.id, closed ? 'source' : 'overlay', 'source');
     await failpoint('reads.routed');
     return moved;
   });

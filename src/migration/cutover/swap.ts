@@ -1,9 +1,14 @@
-import type { ClientBase } from 'pg';
+import type { ClientBase, Pool } from 'pg';
 import { ident, literal } from '../../db/ident.ts';
 import { together } from '../../db/tx.ts';
 import { dropCaptureFunctionsSql, dropCaptureSql } from '../../sync/capture.ts';
 import type { Migration } from '../status.store.ts';
-import { checksSql, commentsSql, defaultsSql, grantsSql, sequencesSql } from './carry.ts';
+import { checksSql, commentsSql, defaultsSql, grantsSql } from './carry.ts';
+import { rowSecuritySql } from './carry-policies.ts';
+import { sequencesSql } from './carry-sequences.ts';
+import { identitySql, settingsSql } from './carry-settings.ts';
+import type { HandoverPlan } from './handovers.ts';
+import { finalName, forwardMove, type Move } from './move.ts';
 import { carriedNamesSql, stepAsideSql } from './names.ts';
 
 export const guardTrigger = 'foreshadow_guard';
@@ -27,29 +32,48 @@ export function finalTable(migration: Migration): { schema: string; name: string
   return migration.definition.cutover.finish === 'swap' ? physical.source : physical.target;
 }
 
+/** What the write cutover hands over. */
+export const moveOf = (migration: Migration): Move =>
+  forwardMove(
+    migration.plan,
+    physicalOf(migration).source,
+    finalTable(migration),
+    Number(migration.overlay_oid ?? 0),
+  );
+
 /**
  * The statements of the swap, to be run under ACCESS EXCLUSIVE on S, T and overlay, in the transaction that also moves
  * the status row. Computed beforehand, apart from what must be read under the lock (sequences).
  */
-export async function swapSql(client: ClientBase, migration: Migration): Promise<string[]> {
+export async function swapSql(
+  client: ClientBase,
+  migration: Migration,
+  handover: HandoverPlan,
+): Promise<string[]> {
   const { plan } = migration;
-  const final = finalTable(migration);
-  const target = ident(final.schema, final.name);
+  const { source, carried } = physicalOf(migration);
+  const move = moveOf(migration);
   const passing = `foreshadow_passing_${migration.id}`;
   const swap = migration.definition.cutover.finish === 'swap';
-  const [sequences, aside, grants, comments, defaults, checks, names] = await together(client, [
-    () => sequencesSql(client, migration, target),
-    async () => (swap ? stepAsideSql(client, migration, oldTable(migration).name) : []),
-    () => grantsSql(client, migration, target),
-    () => commentsSql(client, migration, target),
-    () => defaultsSql(client, migration, target),
-    () => checksSql(client, migration, target),
-    () => carriedNamesSql(client, migration, target),
-  ]);
+  const [sequences, aside, grants, comments, defaults, checks, settings, identity, security, names] =
+    await together(client, [
+      () => sequencesSql(client, move),
+      async () =>
+        swap ? stepAsideSql(client, { oid: plan.sourceOid, schema: source.schema }, oldTable(migration)) : [],
+      () => grantsSql(client, move),
+      () => commentsSql(client, move),
+      () => defaultsSql(client, move),
+      () => checksSql(client, move),
+      () => settingsSql(client, move),
+      () => identitySql(client, move),
+      () => rowSecuritySql(client, move),
+      () => carriedNamesSql(client, carried, plan.targetOid, move.final, swap ? plan.sourceOid : 0),
+    ]);
   const renames = swap ? [...aside, ...swapNames(migration, passing)] : routeNames(migration);
   return [
     ...dropCaptureSql(plan),
     ...dropCaptureFunctionsSql(plan),
+    ...handover.before,
     ...sequences.before,
     ...renames,
     ...sequences.after,
@@ -57,8 +81,12 @@ export async function swapSql(client: ClientBase, migration: Migration): Promise
     ...comments,
     ...defaults,
     ...checks,
+    ...settings,
+    ...identity,
     ...names,
-    ...guardSql(migration, target),
+    ...handover.after,
+    ...security,
+    ...guardSql(migration, [finalName(move), ...handover.relatives.map(({ name }) => name)]),
     `insert into ${plan.names.overlayGate} values (pg_catalog.clock_timestamp())`,
   ];
 }
@@ -103,8 +131,11 @@ function routeNames(migration: Migration): string[] {
  * not see the swap: it would change 0 rows without an error. The guard raises 40001, which such applications retry. One
  * that has set a savepoint could go back to it instead and read old rows: its session is ended. Whether it has is told by
  * the transaction id that a row written now would carry.
+ *
+ * Tables bound by foreign keys are held too, and guarded too: a writer that queues for one of them may read the new table
+ * next, in its foreign key's check or in a query of its own.
  */
-function guardSql(migration: Migration, target: string): string[] {
+function guardSql(migration: Migration, tables: readonly string[]): string[] {
   const probe = guardProbe(migration);
   return [
     `create table ${probe} ()`,
@@ -124,9 +155,11 @@ function guardSql(migration: Migration, target: string): string[] {
        end if;
        return null;
      end $guard$`,
-    `create trigger ${guardTrigger} before insert or update or delete on ${target}
-       for each statement execute function ${guardFunction(migration)}()`,
-    `alter table ${target} enable always trigger ${guardTrigger}`,
+    ...tables.flatMap((table) => [
+      `create trigger ${guardTrigger} before insert or update or delete on ${table}
+         for each statement execute function ${guardFunction(migration)}()`,
+      `alter table ${table} enable always trigger ${guardTrigger}`,
+    ]),
   ];
 }
 
@@ -135,10 +168,20 @@ export function withSwapXid(statements: readonly string[], xid: string): string[
   return statements.map((sql) => sql.replace("'SWAP_XID'", `'${BigInt(xid)}'`));
 }
 
+/** Tables that still have the guard. */
+export async function guardedTables(db: Pool, migration: Migration): Promise<string[]> {
+  const { rows } = await db.query<{ name: string }>(
+    'select tgrelid::regclass::text as name from pg_trigger where tgfoid = to_regproc($1) order by tgrelid',
+    [guardFunction(migration)],
+  );
+  return rows.map(({ name }) => name);
+}
+
+export const dropGuardTriggerSql = (table: string) => `drop trigger if exists ${guardTrigger} on ${table}`;
+
+/** When no table has it any more. */
 export function dropGuardSql(migration: Migration): string[] {
-  const final = finalTable(migration);
   return [
-    `drop trigger if exists ${guardTrigger} on ${ident(final.schema, final.name)}`,
     `drop function if exists ${guardFunction(migration)}()`,
     `drop function if exists ${guardProbe(migration)}()`,
     `drop table if exists ${guardProbe(migration)}`,

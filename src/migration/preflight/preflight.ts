@@ -5,9 +5,10 @@ import type { MappedColumn, PhysicalNames, TablePlan } from '../../core/plan.ts'
 import { type CatalogTable, type KeyIndex, keyIndexes, readTable } from '../../db/catalog.ts';
 import { ident, parseQualifiedName } from '../../db/ident.ts';
 import { withClient } from '../../db/tx.ts';
+import { forwardMove } from '../cutover/move.ts';
 import { partialKeyColumns } from '../key-map.ts';
 import { type Check, firstRefusal, ok, refuse, warn } from './checks.ts';
-import { refusedDependents } from './dependents.ts';
+import { dependentsOfSource, dependentsOfTarget } from './dependents.ts';
 import { replaceColumns } from './expression.ts';
 import { lostUniqueIndexes, refusedPartitions } from './partitions.ts';
 import { preparedStatements } from './prepared.ts';
@@ -69,14 +70,6 @@ async function examine(
   }
   checks.push(ok('source', `${file.source}: about ${Math.max(0, source.estimatedRows)} rows`));
 
-  for (const [table, role] of [
-    [source, 'source'],
-    [target, 'target'],
-  ] as const) {
-    const errors = await refusedDependents(client, table, role);
-    for (const error of errors) checks.push(refuse(`dependents of ${role}`, error));
-    if (!errors.length) checks.push(ok(`dependents of ${role}`, 'nothing that the swap cannot carry'));
-  }
   for (const what of await refusedPartitions(client, target, source))
     checks.push(
       refuse(
@@ -88,6 +81,12 @@ async function examine(
   // Without these rights the questions below cannot even be asked.
   if (checks.some((check) => check.code === 'PRIVILEGE'))
     return { checks, error: firstRefusal(checks), draft: null, source, target };
+
+  const map = await resolveRowMap(client, file, source, target);
+  const final = file.cutover.finish === 'swap' ? source : target;
+  const move = forwardMove(tablesOf(source, target, map.columns), source, final);
+  checks.push(...(await dependentsOfSource(client, source, move)));
+  checks.push(...(await dependentsOfTarget(client, target)));
 
   const full = await client.query(`select 1 from ${ident(target.schema, target.name)} limit 1`);
   if (full.rowCount)
@@ -102,7 +101,6 @@ async function examine(
   if (sourceKey instanceof ForeshadowError) checks.push(refuse('key', sourceKey));
   else checks.push(ok('key', `${sourceKey.name} (${sourceKey.columns.join(', ')})`));
 
-  const map = await resolveRowMap(client, file, source, target);
   const back = await resolveBackMap(client, file, source, target);
   const invariants = await resolveInvariants(client, file, source, target);
   for (const error of [...map.errors, ...back.errors, ...invariants.errors])
@@ -148,21 +146,12 @@ async function examine(
       checks.push(await rehearsal(client, source, target, sourceKey.columns, map.columns));
       draft = {
         name: file.name,
-        sourceOid: source.oid,
-        targetOid: target.oid,
+        ...tablesOf(source, target, map.columns),
         sourceKey: keyOfSource,
         targetKey,
-        sourceColumns: source.columns.map(({ name, type, notNull, category }) => ({
-          name,
-          type,
-          notNull,
-          category,
-        })),
-        columns: map.columns,
         generated: target.columns.flatMap(({ name, generated }) =>
           generated ? [{ name, expression: generated }] : [],
         ),
-        targetOrder: target.columns.map((column) => column.name),
         back: back.back,
         invariants: invariants.invariants,
         seed: file.shadow.seed,
@@ -204,6 +193,19 @@ async function namesTaken(client: ClientBase, source: CatalogTable, target: Cata
 function keyColumn(table: CatalogTable, name: string): { name: string; type: string } {
   return { name, type: (table.columns.find((column) => column.name === name) as { type: string }).type };
 }
+
+const tablesOf = (source: CatalogTable, target: CatalogTable, columns: readonly MappedColumn[]) => ({
+  sourceOid: source.oid,
+  targetOid: target.oid,
+  sourceColumns: source.columns.map(({ name, type, notNull, category }) => ({
+    name,
+    type,
+    notNull,
+    category,
+  })),
+  columns,
+  targetOrder: target.columns.map((column) => column.name),
+});
 
 function sourceKeyOf(file: MigrationFile, indexes: readonly KeyIndex[]): KeyIndex | ForeshadowError {
   const same = indexes.find((index) => index.columns.join('\0') === file.key.join('\0'));
@@ -279,6 +281,10 @@ async function privileges(client: ClientBase, source: CatalogTable, target: Cata
      union all
      select 'CREATE on schema ' || quote_ident(n.nspname), has_schema_privilege(n.oid, 'CREATE')
        from pg_namespace n where n.nspname = any($2::text[])
+     union all
+     select 'sight of all rows of ' || c.oid::regclass || ': row security is forced on it, and holds for this role too',
+            not row_security_active(c.oid)
+       from pg_class c where c.oid = any($1::oid[])
      union all
      select 'pg_read_all_stats, without which the swap cannot see whose snapshots are older than it',
             pg_has_role('pg_read_all_stats', 'USAGE')`,

@@ -22,7 +22,7 @@ export class Watch {
     const { rows } = await client.query<{ id: number }>('select id from foreshadow.migration_status');
     await client.query(
       `set lock_timeout = '2s';
-       create or replace view mapped_source as ${expectedSql(this.#shape, 's')};
+       create or replace view foreshadow.mapped_source as ${expectedSql(this.#shape, 's')};
        create or replace view new_table as ${heldSql(this.#shape, 'foreshadow.t s')}`,
     );
     this.#gate = `select 1 from foreshadow.overlay_gate_${rows[0]?.id}`;
@@ -32,7 +32,7 @@ export class Watch {
   async compare(client: Client, where: string): Promise<void> {
     if (!this.#gate) return;
     const closed = `exists (${this.#gate})`;
-    const right = `select * from mapped_source where not ${closed} union all select * from new_table where ${closed}`;
+    const right = `select * from foreshadow.mapped_source where not ${closed} union all select * from new_table where ${closed}`;
     const found = await differences(client, heldSql(this.#shape, 't s'), right);
     this.snapshots += 1;
     if (count(found)) this.#onFault(`overlay, ${where}: ${JSON.stringify(found)}`);
@@ -85,7 +85,11 @@ export class Watch {
         await sleep(40);
         const [swapped, seen] = [await closed(), (await old.query(this.#gate ?? '')).rowCount === 1];
         if (swapped && !seen) {
-          const found = await differences(old, heldSql(this.#shape, 's'), 'select * from mapped_source');
+          const found = await differences(
+            old,
+            heldSql(this.#shape, 's'),
+            'select * from foreshadow.mapped_source',
+          );
           if (count(found))
             this.#onFault(`the new table, by a snapshot from before the swap: ${JSON.stringify(found)}`);
           this.straddled += 1;

@@ -1,0 +1,77 @@
+import type { MappedColumn, TablePlan } from '../../core/plan.ts';
+import { ident } from '../../db/ident.ts';
+
+/** A table by what never changes about it while names do. */
+export interface Side {
+  readonly oid: number;
+  /** all its columns, in table order */
+  readonly columns: readonly string[];
+}
+
+/**
+ * One table takes the place of another: T that of S at the swap, the old S that of T on the way back. What is bound to
+ * `from` goes to `to`, by the names of columns. Both directions are the same work, so nothing here knows which it is.
+ */
+export interface Move {
+  readonly from: Side;
+  readonly to: Side;
+  /** columns that have one name, one type and one value on both sides: expressions over them mean the same on either */
+  readonly kept: readonly string[];
+  /** columns that have one name and one value on both sides, perhaps in another type (int, bigint); `kept` among them */
+  readonly same: readonly string[];
+  /** OID of the migration's overlay, which reads both and goes its own way; 0 before there is one */
+  readonly overlay: number;
+  /** where `from` stands when the move begins */
+  readonly origin: TableName;
+  /** where `to` stands when the move is done: at `origin`, or under a name of its own */
+  readonly final: TableName;
+}
+
+export interface TableName {
+  readonly schema: string;
+  readonly name: string;
+}
+
+/** S hands over to T. Turned around ({@link turned}) it is the way back. */
+export function forwardMove(
+  plan: Pick<TablePlan, 'sourceOid' | 'targetOid' | 'sourceColumns' | 'targetOrder' | 'columns'>,
+  origin: TableName,
+  final: TableName,
+  overlay = 0,
+): Move {
+  return {
+    from: { oid: plan.sourceOid, columns: plan.sourceColumns.map((column) => column.name) },
+    to: { oid: plan.targetOid, columns: plan.targetOrder },
+    kept: plan.columns.filter((column) => column.identity).map((column) => column.name),
+    same: plan.columns.filter(holdsSameValue).map((column) => column.name),
+    overlay,
+    origin,
+    final,
+  };
+}
+
+/** The same two tables the other way round. */
+export const turned = (move: Move, origin: TableName, final: TableName): Move => ({
+  ...move,
+  from: move.to,
+  to: move.from,
+  origin,
+  final,
+});
+
+/** Whether `to` gets the name of `from`; else both keep theirs, and `from` stays where it is. */
+export const takesName = ({ origin, final }: Move) =>
+  origin.schema === final.schema && origin.name === final.name;
+
+/** `to`, as SQL names it when the move is done. */
+export const finalName = ({ final }: Move) => ident(final.schema, final.name);
+
+/** Whether the map of a target column is the source column of its name, at most converted to another type. */
+function holdsSameValue({ name, expression, reads, identity }: MappedColumn): boolean {
+  if (identity) return true;
+  if (reads.length !== 1 || reads[0] !== name) return false;
+  const bare = /^\(?(s\.(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*))\)?(?:::[a-z0-9_ ."(),]+)?$/.exec(
+    expression,
+  )?.[1];
+  return bare === `s.${ident(name)}` || bare === `s.${name}`;
+}
