@@ -132,6 +132,41 @@ describe('a partitioned target', () => {
   });
 });
 
+/** Bound to the source in every way that the swap takes along. */
+const bound = `create table parent (id int primary key); insert into parent select generate_series(0, 9);
+  alter table s add constraint s_parent foreign key (v) references parent;
+  create table child (s int references s on delete cascade); insert into child values (7), (8);
+  create view seen as select id, w from s where v = 3;
+  create function loud() returns trigger language plpgsql as 'begin new.w := upper(new.w); return new; end';
+  create trigger loud before insert or update on s for each row execute function loud();
+  create publication news for table s;
+  create statistics s_stat (dependencies) on v, w from s;
+  grant select on s to public;`;
+const plainKey = hashed.replace('bigint', 'int');
+
+describe('what is bound to the source goes along to a partitioned target', () => {
+  it('foreign keys, views, triggers, publications and all', async () => {
+    const db = await migrationDatabase(`${source} ${bound} ${plainKey}`);
+    expect(await db.run(migrationOf())).toMatchObject({ status: 'COMPLETED' });
+    await db.pool.query("insert into s values (5000, 3, 'new'); delete from s where id = 7");
+    const { rows } = await db.pool.query(
+      `select (select relkind from pg_class where oid = 's'::regclass) as kind, (select count(*)::int from child) as children,
+              (select w from seen where id = 5000) as seen,
+              (select count(*)::int from pg_constraint where contype = 'f' and convalidated and conparentid = 0
+                  and (conrelid = 's'::regclass or confrelid = 's'::regclass)) as keys,
+              (select count(*)::int from pg_publication_tables where pubname = 'news') as published,
+              (select count(*)::int from pg_statistic_ext where stxrelid = 's'::regclass) as statistics`,
+    );
+    expect(rows).toEqual([{ kind: 'p', children: 1, seen: 'NEW', keys: 2, published: 2, statistics: 1 }]);
+    expect(await failureOf(db.pool.query("insert into s values (5001, 77, 'no')"))).toMatchObject({
+      code: '23503',
+    });
+    expect(await failureOf(db.pool.query('insert into child values (99999)'))).toMatchObject({
+      code: '23503',
+    });
+  });
+});
+
 describeOlder('a partitioned target on an older server', () => {
   it('cannot go on as an identity, and is refused if it would have to', async () => {
     const server = await olderServer();
@@ -143,5 +178,16 @@ describeOlder('a partitioned target on an older server', () => {
     expect(
       (await db.pool.query('select count(*)::int as n, count(distinct tableoid)::int as parts from s')).rows,
     ).toEqual([{ n: 2000, parts: 2 }]);
+  });
+
+  it('refuses a foreign key of the source, which could not be added without looking at every row', async () => {
+    const server = await olderServer();
+    const db = await migrationDatabase(`${source} ${bound} ${plainKey}`, server);
+    await expectRefusal(db, {}, 'DEPENDENT_REFUSED', /foreign key s_parent/);
+    await db.pool.query('alter table s drop constraint s_parent');
+    expect(await db.run(migrationOf())).toMatchObject({ status: 'COMPLETED' });
+    expect(await failureOf(db.pool.query('insert into child values (99999)'))).toMatchObject({
+      code: '23503',
+    });
   });
 });

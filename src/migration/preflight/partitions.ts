@@ -75,6 +75,15 @@ export async function refusedPartitions(
     refused.push(
       `column "${numbered.name}" cannot go on as an identity: partitioned tables have none before PostgreSQL 17`,
     );
+  const keys = await client.query<{ name: string }>(
+    "select conname as name from pg_constraint where conrelid = $1 and contype = 'f' order by 1",
+    [source.oid],
+  );
+  if ((version[0]?.num ?? 0) < 180_000)
+    for (const { name } of keys.rows)
+      refused.push(
+        `foreign key ${name} cannot go along: before PostgreSQL 18 a partitioned table takes none without looking at every row`,
+      );
   return refused;
 }
 
