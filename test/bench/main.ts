@@ -8,6 +8,7 @@ import { order } from './order.ts';
 import { overlay } from './overlay.ts';
 import { score } from './score.ts';
 import { type BenchReport, withBenchServer } from './server.ts';
+import { statements } from './statements.ts';
 import { tableOf } from './table.ts';
 
 /**
@@ -33,6 +34,7 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
   overlay: (rows) =>
     withBenchServer((server) => overlay(server, rows, { passed: number('passed', 5_000_000) })),
   http: (rows) => withBenchServer((server) => http(server, rows, { seconds: number('seconds', 300) })),
+  statements: (rows) => withBenchServer((server) => statements(server, rows)),
   score,
   ablation: () => ablation(),
 };
@@ -43,6 +45,7 @@ const usual: Readonly<Record<string, number>> = {
   http: 200_000,
   order: 1_000_000,
   score: 10_000_000,
+  statements: 300_000,
 };
 
 const args = process.argv.slice(2);

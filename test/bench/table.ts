@@ -14,6 +14,7 @@ const goals: Readonly<Record<string, readonly Bound[]>> = {
     ['updates_lost', '≤', 0],
   ],
   order: [['area_ratio', '≥', 1]],
+  statements: [['of_these_not_named', '≤', 0]],
   latency: [
     ['p99_ratio', '≤', 2],
     ['writes_ratio', '≥', 0.8],

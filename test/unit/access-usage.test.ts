@@ -59,6 +59,9 @@ describe('where a statement names the table', () => {
     'select orders from c',
     'with orders as (select 1) select * from orders',
     'select * from "Orders"',
+    'analyze orders',
+    'alter table orders add column x int',
+    'explain analyze select * from orders',
   ])('not in: %s', (sql) => {
     expect(usagesOf(sql, table)).toEqual([]);
   });
@@ -99,6 +102,19 @@ describe('what a view cannot do', () => {
   ])('%s: %j', (sql, expected) => {
     expect(only(sql).obstacles).toEqual(expected);
   });
+});
+
+it.each([
+  ['prepare p as select id from orders', 'select id from orders', 'prepare'],
+  ['PREPARE "a b" (int, numeric(3, 1)) AS select id from orders where id = $1', null, 'prepare'],
+  ['prepare p(int) as delete from orders where id = $1', 'delete from orders where id = $1', 'prepare'],
+  ['declare c cursor for select id from orders', 'declare c cursor for select id from orders', 'explain'],
+  ['create temp table x as select id from orders', 'create temp table x as select id from orders', 'explain'],
+  ['truncate orders', 'truncate orders', 'none'],
+])('%s is tried as %s, by %s', (sql, tried, planning) => {
+  // a type with a comma and parentheses of its own is left alone: what cannot be unwrapped is not looked at
+  if (tried === null) expect(usagesOf(sql, table)).toEqual([]);
+  else expect(only(sql)).toMatchObject({ sql: tried, planning });
 });
 
 it('columns that conditions and orders go by', () => {
