@@ -38,8 +38,8 @@ export interface Usage {
   readonly order: readonly string[];
   /** every column that decides which rows come, in which order, or in which group */
   readonly decisive: readonly string[];
-  /** PREPARE takes it: SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES */
-  readonly preparable: boolean;
+  /** what PostgreSQL would take it for: PREPARE, at least EXPLAIN, or neither (COPY, TRUNCATE, LOCK) */
+  readonly planning: 'prepare' | 'explain' | 'none';
 }
 
 export interface UsageTable {
@@ -60,6 +60,15 @@ const kinds: Readonly<Record<string, UsageKind>> = {
   MergeStmt: 'merge',
 };
 
+/** Beside those, what an application sends; DDL and maintenance are no reads or writes of its own. */
+const others: Readonly<Record<string, Usage['planning']>> = {
+  DeclareCursorStmt: 'explain',
+  CreateTableAsStmt: 'explain',
+  CopyStmt: 'none',
+  TruncateStmt: 'none',
+  LockStmt: 'none',
+};
+
 /** Loads the SQL parser that {@link usagesOf} needs. */
 export const loadParser = loadModule;
 
@@ -78,13 +87,22 @@ export function usagesOf(text: string, table: UsageTable): Usage[] | null {
         .subarray(stmt_location, stmt_len ? stmt_location + stmt_len : undefined)
         .toString()
         .trim();
-      const node = parseSync(sql).stmts?.[0]?.stmt;
-      const usage = node ? new Reader(sql, node, table).read() : null;
+      const usage = usageOf(sql, table);
       return usage ? [usage] : [];
     });
   } catch {
     return null;
   }
+}
+
+/** `prepare name (types) as`, whose statement is what there is to say something about. */
+const preparing = /^prepare\s+(?:"(?:[^"]|"")+"|[^\s(]+)\s*(?:\([^)]*\)\s*)?as\s+/i;
+
+function usageOf(sql: string, table: UsageTable): Usage | null {
+  const node = parseSync(sql).stmts?.[0]?.stmt;
+  const outer = Object.keys(node ?? {})[0] ?? '';
+  if (outer === 'PrepareStmt' && preparing.test(sql)) return usageOf(sql.replace(preparing, ''), table);
+  return node && (outer in kinds || outer in others) ? new Reader(sql, node, table).read() : null;
 }
 
 class Reader {
@@ -126,7 +144,7 @@ class Reader {
       range: [...this.range],
       order: [...this.order],
       decisive: [...this.decisive],
-      preparable: outer in kinds,
+      planning: outer in kinds ? 'prepare' : (others[outer] ?? 'none'),
     };
   }
 

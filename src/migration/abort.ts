@@ -8,7 +8,7 @@ import { transaction } from '../db/tx.ts';
 import { dropCaptureFunctionsSql, dropCaptureSql } from '../sync/capture.ts';
 import { dropMigrationTablesSql } from '../sync/tables.ts';
 import { mappedKeyIndexName } from './begin.ts';
-import { restoreIndexSql } from './deferred-indexes.ts';
+import { leftOnPartitions, restoreIndexSql } from './deferred-indexes.ts';
 import { mayAbort } from './states.ts';
 import { getMigration, type Migration, moveStatus, recordEvent, routeTo } from './status.store.ts';
 import { oldPlace, stands } from './way-back/finalize.ts';
@@ -87,6 +87,8 @@ async function takeDown(client: ClientBase, migration: Migration): Promise<Migra
     for (const carried of physical.carried) {
       await client.query(`drop index if exists ${ident(physical.target.schema, carried.temporaryName)}`);
     }
+    // Of a partitioned T, those that were built for partitions and not yet put together.
+    for (const sql of await leftOnPartitions(client, plan, physical.carried)) await client.query(sql);
     for (const deferred of physical.deferred) {
       // A build that was under way may have left the index, valid or not.
       if (deferred.constraint) {

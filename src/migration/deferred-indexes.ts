@@ -1,11 +1,13 @@
 import type { ClientBase } from 'pg';
 import type { TablePlan } from '../core/plan.ts';
 import { ident, literal } from '../db/ident.ts';
+import { partitionsOf } from './preflight/partitions.ts';
 import type { CarriedIndex, DeferredIndex } from './status.store.ts';
 
 /** The definition of index x, named i, without its beginning: any name may hold ' ON ' or ' USING '. */
-const bodySql = `(select substr(pg_get_indexdef(x.indexrelid), 1 + length(format('CREATE %sINDEX %I ON %I.%I ',
-    case when x.indisunique then 'UNIQUE ' else '' end, i.relname, n.nspname, c.relname)))
+const bodySql = `(select substr(pg_get_indexdef(x.indexrelid), 1 + length(format('CREATE %sINDEX %I ON %s%I.%I ',
+    case when x.indisunique then 'UNIQUE ' else '' end, i.relname, case when c.relkind = 'p' then 'ONLY ' else '' end,
+    n.nspname, c.relname)))
    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = x.indrelid)`;
 
 /**
@@ -99,7 +101,8 @@ export function settleIndexSql(index: DeferredIndex, target: { schema: string; n
 
 /**
  * Non-unique and unique indexes of S whose columns the map keeps under their names and types, and for which T has no
- * index on the same columns: the swap carries them, so they are built on T after the copy.
+ * index on the same columns: the swap carries them, so they are built on T after the copy. No unique ones to a
+ * partitioned T, which cannot take over an index that is built later (preflight says which these are).
  */
 export async function findCarried(client: ClientBase, plan: TablePlan): Promise<CarriedIndex[]> {
   const kept = plan.columns.filter((column) => column.identity).map((column) => column.name);
@@ -131,6 +134,7 @@ export async function findCarried(client: ClientBase, plan: TablePlan): Promise<
        left join pg_constraint con on con.conindid = s.indexrelid and con.contype = 'u'
       where s.indrelid = $2 and s.columns <@ $3::text[] and s.relname not like 'foreshadow\\_%'
         and not exists (select 1 from def t where t.indrelid = $4 and regexp_replace(t.body, storage, '') = regexp_replace(s.body, storage, '') and (t.indisunique or not s.indisunique))
+        and not (s.indisunique and (select relkind = 'p' from pg_class where oid = $4))
       order by s.relname`,
     [[plan.sourceOid, plan.targetOid], plan.sourceOid, kept, plan.targetOid],
   );
@@ -142,4 +146,56 @@ export async function findCarried(client: ClientBase, plan: TablePlan): Promise<
     comment: row.comment,
     constraintComment: row.constraintComment,
   }));
+}
+
+/**
+ * A carried index of a partitioned T: one for each partition, to be built concurrently, and then, in one transaction, T's
+ * own, which stands for all of them and becomes valid with the last one that is attached.
+ */
+export function partitionIndexes(
+  index: CarriedIndex,
+  target: string,
+  partitions: readonly { readonly schema: string; readonly name: string }[],
+): {
+  readonly each: readonly { readonly schema: string; readonly name: string; readonly definition: string }[];
+  readonly whole: readonly string[];
+} {
+  const start = `create index concurrently ${ident(index.temporaryName)} on ${target} `;
+  const body = index.definition.slice(start.length);
+  const each = partitions.map(({ schema, name }) => {
+    const own = `${name.slice(0, 31)}_${index.name.slice(0, 31)}`;
+    return {
+      schema,
+      name: own,
+      definition: `create index concurrently ${ident(own)} on ${ident(schema, name)} ${body}`,
+    };
+  });
+  const whole = ident('foreshadow', index.temporaryName);
+  return {
+    each,
+    whole: [
+      `create index ${ident(index.temporaryName)} on only ${target} ${body}`,
+      ...each.map(({ schema, name }) => `alter index ${whole} attach partition ${ident(schema, name)}`),
+    ],
+  };
+}
+
+/** Indexes that were built on single partitions for carried ones, as DROP statements. */
+export async function leftOnPartitions(
+  client: ClientBase,
+  plan: TablePlan,
+  carried: readonly CarriedIndex[],
+): Promise<string[]> {
+  const partitions = await partitionsOf(client, plan.targetOid);
+  const names = carried.flatMap((index) =>
+    partitionIndexes(index, plan.names.target, partitions).each.map(({ name }) => name),
+  );
+  if (!names.length) return [];
+  const { rows } = await client.query<{ sql: string }>(
+    `select format('drop index %I.%I', n.nspname, i.relname) as sql
+       from pg_index x join pg_class i on i.oid = x.indexrelid join pg_namespace n on n.oid = i.relnamespace
+      where x.indrelid = any ($1::oid[]) and i.relname = any ($2::text[]) and not i.relispartition`,
+    [partitions.map(({ oid }) => oid), names],
+  );
+  return rows.map(({ sql }) => sql);
 }

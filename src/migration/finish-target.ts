@@ -10,8 +10,9 @@ import { setLaneMode } from '../sync/lane.queries.ts';
 import { dropMigrationTablesSql } from '../sync/tables.ts';
 import { instantNow, olderSnapshots, sayBlockers } from './cutover/blockers.queries.ts';
 import { dropGuardSql, dropGuardTriggerSql, finalTable, guardedTables, physicalOf } from './cutover/swap.ts';
-import { settleIndexSql } from './deferred-indexes.ts';
-import type { DeferredIndex, Migration } from './status.store.ts';
+import { partitionIndexes, settleIndexSql } from './deferred-indexes.ts';
+import { partitionsOf } from './preflight/partitions.ts';
+import type { CarriedIndex, DeferredIndex, Migration } from './status.store.ts';
 import { dropWayBackSql, prepareWayBack } from './way-back/prepare.ts';
 
 const schema = 'foreshadow'; // where T is until the write cutover
@@ -44,7 +45,7 @@ export async function finishTarget(
   }
   for (const index of physical.carried) {
     await options.onStep(`building index ${index.name}`);
-    await buildIndex(pool, migration, index.temporaryName, index.definition, options.clock);
+    await buildCarried(pool, migration, index, options.clock);
   }
   await prepareWayBack(pool, migration, options.onStep);
   await options.onStep('vacuum and analyse of the target');
@@ -118,14 +119,15 @@ async function buildIndex(
   name: string,
   definition: string,
   clock: Clock,
+  where: string = schema,
 ): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     const found = await pool.query<{ valid: boolean }>(
       'select x.indisvalid as valid from pg_index x where x.indexrelid = to_regclass($1)',
-      [ident(schema, name)],
+      [ident(where, name)],
     );
     if (found.rows[0]?.valid) return;
-    if (found.rows[0]) await pool.query(`drop index concurrently ${ident(schema, name)}`);
+    if (found.rows[0]) await pool.query(`drop index concurrently ${ident(where, name)}`);
     try {
       await withClient(pool, (client) => client.query(definition));
       await failpoint('finish.index-built');
@@ -138,6 +140,25 @@ async function buildIndex(
       await clock.sleep(100 * attempt);
     }
   }
+}
+
+/** On a partitioned T an index cannot be built concurrently: it is on each partition, and T's own is put together of them. */
+async function buildCarried(
+  pool: Pool,
+  migration: Migration,
+  index: CarriedIndex,
+  clock: Clock,
+): Promise<void> {
+  const { plan } = migration;
+  const partitions = await partitionsOf(pool, plan.targetOid);
+  if (!partitions.length) return buildIndex(pool, migration, index.temporaryName, index.definition, clock);
+  const parts = partitionIndexes(index, plan.names.target, partitions);
+  for (const part of parts.each)
+    await buildIndex(pool, migration, part.name, part.definition, clock, part.schema);
+  const whole = await pool.query('select from pg_index where indexrelid = to_regclass($1)', [
+    ident(schema, index.temporaryName),
+  ]);
+  if (!whole.rowCount) await briefly(pool, clock, parts.whole.join('; '));
 }
 
 async function buildDeferred(

@@ -9,6 +9,7 @@ import { order } from './order.ts';
 import { overlay } from './overlay.ts';
 import { score } from './score.ts';
 import { type BenchReport, withBenchServer } from './server.ts';
+import { statements } from './statements.ts';
 import { tableOf } from './table.ts';
 import { throttle } from './throttle.ts';
 
@@ -37,6 +38,7 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
   http: (rows) => withBenchServer((server) => http(server, rows, { seconds: number('seconds', 300) })),
   throttle: (rows) => throttle(rows, { seconds: number('seconds', 300), sessions: number('sessions', 8) }),
   logs,
+  statements: (rows) => withBenchServer((server) => statements(server, rows)),
   score,
   ablation: () => ablation(),
 };
@@ -48,6 +50,7 @@ const usual: Readonly<Record<string, number>> = {
   logs: 1_000_000,
   order: 1_000_000,
   score: 10_000_000,
+  statements: 300_000,
   throttle: 1_000_000,
 };
 

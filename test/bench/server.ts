@@ -14,6 +14,8 @@ export type BenchReport = Readonly<Record<string, unknown>>;
 export interface BenchServer {
   readonly ctx: Context;
   readonly pool: Pool;
+  /** as superuser */
+  readonly url: string;
   /** the server's log; statements are in it for a session that says so */
   readonly logGlob: string;
 }
@@ -31,7 +33,7 @@ export async function withBenchServer(
   await initSchema(ctx.pool);
   return {
     server: postgres.version,
-    ...(await body({ ctx, pool: ctx.pool, logGlob: postgres.logGlob ?? '' })),
+    ...(await body({ ctx, pool: ctx.pool, url: postgres.url, logGlob: postgres.logGlob ?? '' })),
   };
 }
 

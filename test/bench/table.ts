@@ -19,6 +19,7 @@ const goals: Readonly<Record<string, readonly Bound[]>> = {
     ['malformed', '≤', 0],
   ],
   order: [['area_ratio', '≥', 1]],
+  statements: [['of_these_not_named', '≤', 0]],
   throttle: [
     ['throttled.p99_ratio', '≤', 2],
     ['throttled.longest_ms', '≤', 100],

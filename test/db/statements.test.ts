@@ -1,9 +1,14 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, expect, inject, it } from 'vitest';
 import { preflight } from '../../src/migration/preflight/preflight.ts';
 import type { StatementReport, StatementsReport } from '../../src/migration/statements/report.ts';
 import { reportStatements } from '../../src/pipeline/statements.ts';
+import { foreshadow } from '../chaos/child.ts';
 import { type Rig, rig } from '../chaos/rig.ts';
 import { catalogueOf, rowsOnDisk } from '../support/catalogue.ts';
+import { afterFile } from '../support/database.ts';
 import { type MigrationDatabase, migrationDatabase, migrationOf } from '../support/migrations.ts';
 import { inNewFormat, logged, shopFile, shopReads, shopSql, useShop } from '../support/shop.ts';
 
@@ -89,6 +94,38 @@ describe('before the migration begins', () => {
     expect(of(report, /sly/).remark).toMatch(/not planned: .*read-only|INSERT is not allowed/);
     expect(of(report, /^declare/).cost.overlay).toBeGreaterThan(0);
   });
+
+  it('doctor prints it, as text and as JSON; without a log, or with a refusal, it says why not', async () => {
+    const db = await migrationDatabase(shopSql(2000));
+    await inUse(db);
+    const folder = await mkdtemp(join(tmpdir(), 'foreshadow-test-statements-'));
+    afterFile(() => rm(folder, { recursive: true, force: true }));
+    const run = async (document: object, ...flags: string[]) => {
+      const path = join(folder, 'migration.json');
+      await writeFile(path, JSON.stringify(document));
+      const child = foreshadow(db.url, folder, 'doctor', path, '--statements', ...flags);
+      return { code: await child.ended, ...child.output };
+    };
+    const json = await run(file(), '--json');
+    expect(json.code, json.stderr).toBe(0);
+    const document = JSON.parse(json.stdout) as { schema: number; ok: boolean; statements: StatementsReport };
+    expect(document).toMatchObject({ schema: 1, ok: true });
+    expect(of(document.statements, /^select \* /).prepared_breaks).toBe(true);
+    const text = await run(file());
+    expect(text.code, text.stderr).toBe(0);
+    expect(text.stdout).toMatch(/41 executions of 17 statements name the table/);
+    expect(text.stdout).toMatch(/not through the overlay: FOR UPDATE/);
+    expect(text.stdout).toMatch(/it breaks: cached plan must not change result type/);
+    expect(text.stdout).toMatch(/SERIALIZABLE: 4\.9 % of the executions/);
+
+    const { queryLog, ...noLog } = file();
+    expect(await run(noLog, '--json')).toMatchObject({
+      code: 2,
+      stdout: expect.stringContaining('queryLog.path'),
+    });
+    const refused = await run({ ...file(), key: ['customer_id'] });
+    expect(refused).toMatchObject({ code: 3, stderr: expect.stringContaining('until this is mended') });
+  }, 120_000);
 
   it('a role that runs in SERIALIZABLE is named, and so is a value that the new type does not take', async () => {
     const db = await migrationDatabase(shopSql(2000));
@@ -204,4 +241,37 @@ describe('what is slow', () => {
       ).toBe(true);
     }
   }, 120_000);
+
+  it('SERIALIZABLE transactions on different rows do not collide on the source, and do through the overlay', async () => {
+    const m = await rig({
+      setup: `create table s (id int primary key, v int); insert into s select g, g from generate_series(1, 2000) g; analyze s;
+              create table t (id bigint primary key, v int);`,
+      file: { map: { id: 'id::bigint' } },
+      expected: 'select id::bigint, v from s',
+    });
+    made.push(m);
+    await m.begin();
+    const outcome = async (from: string) => {
+      const [one, two] = [await m.db.client(), await m.db.client()];
+      try {
+        for (const client of [one, two]) await client.query('begin isolation level serializable');
+        for (const [client, id] of [
+          [one, 500],
+          [two, 1500],
+        ] as const)
+          await client.query(`select v from ${from} where id = ${id}`);
+        await one.query('update s set v = 0 where id = 501');
+        await two.query('update s set v = 0 where id = 1501');
+        await one.query('commit');
+        await two.query('commit');
+        return 'both committed';
+      } catch (error) {
+        return (error as { code: string }).code;
+      } finally {
+        for (const client of [one, two]) await client.end();
+      }
+    };
+    expect(await outcome('s')).toBe('both committed');
+    expect(await outcome('t')).toBe('40001');
+  });
 });

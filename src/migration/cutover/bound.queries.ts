@@ -44,7 +44,7 @@ export async function boundObjects(
        left join pg_rewrite rule on d.classid = 'pg_rewrite'::regclass and rule.oid = d.objid
        left join pg_class viewed on viewed.oid = rule.ev_class
        left join pg_attrdef def on d.classid = 'pg_attrdef'::regclass and def.oid = d.objid
-      where not coalesce(rel.relkind in ('i', 't'), false)
+      where not coalesce(rel.relkind in ('i', 'I', 't') or rel.relispartition, false)
         and not coalesce(rel.relkind = 'S' and d.deptype in ('a', 'i'), false)
         and not (d.classid = 'pg_class'::regclass and d.objid = $1)
         and not coalesce(con.contype in ('p', 'u', 'c', 'n') and con.conrelid = $1

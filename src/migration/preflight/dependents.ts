@@ -31,15 +31,20 @@ async function widePublications(
 }
 
 /** What no table of a migration may be, whichever of the two it is. */
-async function refusedTable(client: ClientBase, table: CatalogTable): Promise<string[]> {
+async function refusedTable(
+  client: ClientBase,
+  table: CatalogTable,
+  mayBePartitioned = false,
+): Promise<string[]> {
   const refused: string[] = [];
-  if (table.kind !== 'r' || table.isPartition)
+  const partitioned = mayBePartitioned && table.kind === 'p'; // what its partitions may be is asked elsewhere
+  if ((table.kind !== 'r' && !partitioned) || table.isPartition)
     refused.push('is not a plain table (partitioned, partition, view or foreign)');
   if (table.persistence !== 'p') refused.push('is temporary or unlogged');
   const inherits = await client.query<{ other: string }>(
     `select case when inhrelid = $1 then inhparent else inhrelid end::regclass::text as other
-       from pg_inherits where inhrelid = $1 or inhparent = $1`,
-    [table.oid],
+       from pg_inherits where inhrelid = $1 or (inhparent = $1 and not $2)`,
+    [table.oid, partitioned],
   );
   for (const row of inherits.rows) refused.push(`inheritance with ${row.other}`);
   const labels = await client.query(
@@ -90,7 +95,7 @@ export async function dependentsOfSource(
 /** The target is empty and ours to fill: nobody else may look at it yet, or be set off by what is written to it. */
 export async function dependentsOfTarget(client: ClientBase, target: CatalogTable): Promise<Check[]> {
   const id = 'dependents of target';
-  const refused = await refusedTable(client, target);
+  const refused = await refusedTable(client, target, true);
   for (const { catalog, object } of await boundObjects(client, target.oid)) {
     // policies hold for others only, and statistics for nobody
     if (catalog === 'pg_policy' || catalog === 'pg_statistic_ext') continue;

@@ -10,6 +10,7 @@ import { partialKeyColumns } from '../key-map.ts';
 import { type Check, firstRefusal, ok, refuse, warn } from './checks.ts';
 import { dependentsOfSource, dependentsOfTarget } from './dependents.ts';
 import { replaceColumns } from './expression.ts';
+import { lostUniqueIndexes, refusedPartitions } from './partitions.ts';
 import { preparedStatements } from './prepared.ts';
 import { rehearseRowMap } from './rehearsal.ts';
 import { resolveBackMap, resolveInvariants, resolveRowMap } from './row-map.ts';
@@ -72,6 +73,13 @@ async function examine(
   }
   checks.push(ok('source', `${file.source}: about ${Math.max(0, source.estimatedRows)} rows`));
 
+  for (const what of await refusedPartitions(client, target, source))
+    checks.push(
+      refuse(
+        'partitions',
+        new ForeshadowError('DEPENDENT_REFUSED', `target ${file.target}: ${what}`, { object: what }),
+      ),
+    );
   checks.push(...(await privileges(client, source, target)));
   // Without these rights the questions below cannot even be asked.
   if (checks.some((check) => check.code === 'PRIVILEGE'))
@@ -130,6 +138,15 @@ async function examine(
       const keyOfSource = sourceKey.columns.map((name) => keyColumn(source, name));
       for (const column of partialKeyColumns({ sourceKey: keyOfSource, targetKey }))
         checks.push(partialKey(file, column));
+      const lost = await lostUniqueIndexes(client, source, target, sourceKey.columns);
+      if (lost.length)
+        checks.push(
+          warn(
+            'partitions',
+            `unique indexes that nothing stands for after the swap: ${lost.join(', ')}`,
+            'A partitioned table is unique only by columns that hold its partition key. Drop them, or keep the table whole.',
+          ),
+        );
       checks.push(await rehearsal(client, source, target, sourceKey.columns, map.columns));
       const forward = { name: file.name, columns: map.columns, sourceKey: keyOfSource, targetKey };
       const { wayBack, reasons } = await resolveWayBack(client, file, source, target, {

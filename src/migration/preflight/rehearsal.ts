@@ -4,6 +4,7 @@ import type { MappedColumn } from '../../core/plan.ts';
 import type { CatalogTable } from '../../db/catalog.ts';
 import { ident } from '../../db/ident.ts';
 import { codeOf } from '../../db/sqlstate.ts';
+import { likeTargetSql } from './partitions.ts';
 
 /** Above this many rows a block sample is rehearsed; a rare bad row beyond it stops the copy, by name, later. */
 const rehearsedRows = 200_000;
@@ -44,10 +45,7 @@ export async function rehearseRowMap(
   let most = rehearsedRows;
   await client.query('savepoint rehearsal');
   try {
-    await client.query(
-      `create temp table foreshadow_rehearsal (like ${ident(target.schema, target.name)}
-         including constraints including indexes including generated)`,
-    );
+    for (const sql of await likeTargetSql(client, target, 'foreshadow_rehearsal')) await client.query(sql);
     const began = performance.now();
     const first = await client.query(
       `${into} select ${values} from ${sampleOf(source, most).sample} limit ${fewestRows}`,
@@ -92,10 +90,7 @@ async function failingRows(
   sample: string,
 ): Promise<{ key: string; message: string }[]> {
   const keyText = key.map((column) => `s.${ident(column)}::text`).join(` || ',' || `);
-  await client.query(
-    `create temp table foreshadow_rehearsal (like ${ident(target.schema, target.name)}
-       including constraints including indexes including generated)`,
-  );
+  for (const sql of await likeTargetSql(client, target, 'foreshadow_rehearsal')) await client.query(sql);
   await client.query(
     `create function pg_temp.foreshadow_failing() returns table (key text, message text) language plpgsql as $body$
      #variable_conflict use_column

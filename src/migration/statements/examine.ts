@@ -34,6 +34,9 @@ export interface Examined {
 /** The first advised shapes by frequency: each takes a second or two of building small indexes. */
 const mostAdvised = 25;
 
+/** Characters of a statement's text. */
+const longest = 2000;
+
 const worst = (tried: Tried): number | null =>
   tried.plans.length ? Math.max(...tried.plans.map((plan) => plan.cost)) : null;
 
@@ -114,7 +117,7 @@ async function examine(
   if (old) await trials.forget(final.prepared);
 
   const report: StatementReport = {
-    statement: shape.shape,
+    statement: shape.shape.length > longest ? `${shape.shape.slice(0, longest)}…` : shape.shape,
     executions: shape.executions,
     share: shape.executions / Math.max(1, examination.executions),
     kind: usage.kind,

@@ -61,6 +61,8 @@ export async function buildStage(
   source: { readonly estimatedRows: number; readonly totalBytes: number },
 ): Promise<Stage> {
   const plan: TablePlan = { ...real, names };
+  // a tenth of the usual sample: it is taken again for each index that is tried
+  await client.query('set default_statistics_target = 10');
   const like = 'including indexes including statistics including storage including compression';
   const wanted = rowsWanted(source);
   const sampled = source.estimatedRows > wanted;

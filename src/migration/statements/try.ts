@@ -29,7 +29,8 @@ export class Trials {
   async plan(shape: StatementShape, sql: string): Promise<Tried> {
     const none = { plans: [], types: [], prepared: null };
     const { usage, params } = shape;
-    if (!usage.preparable) {
+    if (usage.planning === 'none') return { ...none, error: null, code: '' };
+    if (usage.planning === 'explain') {
       const found = await explainText(this.#client, sql, params);
       return 'error' in found
         ? { ...none, error: found.error, code: found.code }

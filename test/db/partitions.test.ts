@@ -1,0 +1,193 @@
+import { describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import { abort } from '../../src/migration/abort.ts';
+import { finishTarget } from '../../src/migration/finish-target.ts';
+import { preflight } from '../../src/migration/preflight/preflight.ts';
+import { rig } from '../chaos/rig.ts';
+import { catalogueOf } from '../support/catalogue.ts';
+import { expectRefusal, failureOf, migrationDatabase, migrationOf } from '../support/migrations.ts';
+import { describeOlder, olderServer } from '../support/older-server.ts';
+
+const source = `create table s (id int primary key, v int, w text);
+  insert into s select g, g % 10, 'w' || g from generate_series(1, 2000) g; create index s_v on s (v); analyze s;`;
+const hashed = `create table t (id bigint primary key, v int, w text) partition by hash (id);
+  create table t_0 partition of t for values with (modulus 2, remainder 0);
+  create table t_1 partition of t for values with (modulus 2, remainder 1);`;
+const file = { map: { id: 'id::bigint' } };
+
+describe('a partitioned target', () => {
+  it.each([
+    ['no partition', hashed.split('\n')[0]!, /has no partition/],
+    [
+      'partitions of partitions',
+      `${hashed.split('\n')[0]} create table t_0 partition of t for values with (modulus 1, remainder 0) partition by hash (id)`,
+      /partition public\.t_0 is not a plain table/,
+    ],
+    [
+      'a trigger on one',
+      `${hashed} create function f() returns trigger language plpgsql as 'begin return new; end';
+       create trigger hello before insert on t_1 for each row execute function f()`,
+      /partition public\.t_1 has trigger hello/,
+    ],
+    ['row security on one', `${hashed} alter table t_0 enable row level security`, /t_0 has row security/],
+    ['a unique index on one', `${hashed} create unique index alone on t_0 (w)`, /t_0 has unique index alone/],
+    [
+      'a second unique index',
+      `${hashed} create unique index second on t (id, w)`,
+      /unique index second beside its key/,
+    ],
+    [
+      'rows that belong to none of them',
+      `create table t (id bigint primary key, v int, w text) partition by range (id);
+       create table t_0 partition of t for values from (1) to (1999)`,
+      /1999: no partition of relation .*; 2000: no partition/,
+    ],
+  ])('with %s is refused by name, and nothing is touched', async (title, target, message) => {
+    const db = await migrationDatabase(`${source} ${target}`);
+    const code = title.startsWith('rows') ? 'MAP_FAILS' : 'DEPENDENT_REFUSED';
+    await expectRefusal(db, file, code, message);
+  });
+
+  it('whose key is not made of the source key is refused', async () => {
+    const db = await migrationDatabase(`${source}
+      create table t (id bigint, v int not null, w text, primary key (id, v)) partition by hash (v);
+      create table t_0 partition of t for values with (modulus 1, remainder 0);`);
+    await db.pool.query('alter table s alter v set not null');
+    await expectRefusal(db, file, 'NO_KEY', /comes from \[id\] alone/);
+  });
+
+  it('says which unique indexes of the source nothing will stand for', async () => {
+    const db = await migrationDatabase(`${source} ${hashed} create unique index s_w on s (w);`);
+    const { checks, error } = await preflight(db.ctx.pool, migrationOf(file));
+    expect(error).toBe(null);
+    expect(checks.filter(({ id }) => id === 'partitions')).toMatchObject([
+      { status: 'warn', message: 'unique indexes that nothing stands for after the swap: s_w' },
+    ]);
+  });
+
+  it('goes back as it was on abort, indexes that were built on partitions included', async () => {
+    const m = await rig({ setup: `${source} ${hashed}`, file, expected: 'select id::bigint, v, w from s' });
+    const before = await catalogueOf(m.db.pool, 'foreshadow');
+    await m.begin();
+    await m.claim();
+    await m.cutOverReads();
+    while (!(await m.copied())) await m.tick();
+    expect(await m.targetDifferences()).toEqual([]);
+    // killed after the first partition's index
+    await m.sql(`create index concurrently "t_0_s_v" on t_0 using btree (v)`);
+    await m.close();
+    await abort(m.db.ctx.pool, m.migration.name, { clock: systemClock, grace: 0 });
+    expect(await catalogueOf(m.db.pool, 'foreshadow')).toEqual(before);
+    expect(await m.sql('select * from t')).toEqual([]);
+  });
+
+  it('takes up the building of indexes where it was left, one partition after the other', async () => {
+    const m = await rig({ setup: `${source} ${hashed}`, file, expected: 'select id::bigint, v, w from s' });
+    await m.begin();
+    await m.claim();
+    await m.cutOverReads();
+    while (!(await m.copied())) await m.tick();
+    await m.sql(`create index concurrently "t_1_s_v" on t_1 using btree (v)`);
+    // a build that was cut off leaves an index that is not valid
+    await m.sql(`update pg_index set indisvalid = false where indexrelid = 't_1_s_v'::regclass`);
+    await m.finish();
+    await finishTarget(m.db.ctx.pool, await m.reload(), { clock: systemClock, onStep: async () => {} });
+    const built = await m.sql(
+      `select i.relname as name, x.indisvalid as valid from pg_index x join pg_class i on i.oid = x.indexrelid
+        where x.indrelid in ('foreshadow.t'::regclass, 't_0'::regclass, 't_1'::regclass) and not x.indisunique order by 1`,
+    );
+    expect(built).toEqual([
+      { name: 'foreshadow_1_carried_1', valid: true },
+      { name: 't_0_s_v', valid: true },
+      { name: 't_1_s_v', valid: true },
+    ]);
+    await m.close();
+  });
+
+  it('that has no partition for a row inserted later stops the copy by that name, and the source is whole', async () => {
+    const m = await rig({
+      setup: `${source} create table t (id bigint primary key, v int, w text) partition by range (id);
+              create table t_0 partition of t for values from (1) to (5000);`,
+      file,
+      expected: 'select id::bigint, v, w from s',
+    });
+    await m.begin();
+    await m.claim();
+    await m.cutOverReads();
+    while (!(await m.copied())) await m.tick();
+    await m.sql('insert into s values (7000, 1, null)');
+    const failure = await failureOf(m.tick());
+    // what a lane that runs by itself reports as MAP_FAILS
+    expect(failure).toMatchObject({
+      code: '23514',
+      message: expect.stringContaining('no partition of relation'),
+    });
+    expect(await m.overlayDifferences()).toEqual([]);
+    await m.sql('create table t_1 partition of foreshadow.t for values from (5000) to (9000)');
+    await m.close();
+    await m.claim();
+    await m.settle();
+    expect(await m.targetDifferences()).toEqual([]);
+    await m.close();
+  });
+});
+
+/** Bound to the source in every way that the swap takes along. */
+const bound = `create table parent (id int primary key); insert into parent select generate_series(0, 9);
+  alter table s add constraint s_parent foreign key (v) references parent;
+  create table child (s int references s on delete cascade); insert into child values (7), (8);
+  create view seen as select id, w from s where v = 3;
+  create function loud() returns trigger language plpgsql as 'begin new.w := upper(new.w); return new; end';
+  create trigger loud before insert or update on s for each row execute function loud();
+  create publication news for table s;
+  create statistics s_stat (dependencies) on v, w from s;
+  grant select on s to public;`;
+const plainKey = hashed.replace('bigint', 'int');
+
+describe('what is bound to the source goes along to a partitioned target', () => {
+  it('foreign keys, views, triggers, publications and all', async () => {
+    const db = await migrationDatabase(`${source} ${bound} ${plainKey}`);
+    expect(await db.run(migrationOf())).toMatchObject({ status: 'COMPLETED' });
+    await db.pool.query("insert into s values (5000, 3, 'new'); delete from s where id = 7");
+    const { rows } = await db.pool.query(
+      `select (select relkind from pg_class where oid = 's'::regclass) as kind, (select count(*)::int from child) as children,
+              (select w from seen where id = 5000) as seen,
+              (select count(*)::int from pg_constraint where contype = 'f' and convalidated and conparentid = 0
+                  and (conrelid = 's'::regclass or confrelid = 's'::regclass)) as keys,
+              (select count(*)::int from pg_publication_tables where pubname = 'news') as published,
+              (select count(*)::int from pg_statistic_ext where stxrelid = 's'::regclass) as statistics`,
+    );
+    expect(rows).toEqual([{ kind: 'p', children: 1, seen: 'NEW', keys: 2, published: 2, statistics: 1 }]);
+    expect(await failureOf(db.pool.query("insert into s values (5001, 77, 'no')"))).toMatchObject({
+      code: '23503',
+    });
+    expect(await failureOf(db.pool.query('insert into child values (99999)'))).toMatchObject({
+      code: '23503',
+    });
+  });
+});
+
+describeOlder('a partitioned target on an older server', () => {
+  it('cannot go on as an identity, and is refused if it would have to', async () => {
+    const server = await olderServer();
+    const identity = source.replace('id int', 'id int generated by default as identity');
+    const db = await migrationDatabase(`${identity} ${hashed}`, server);
+    await expectRefusal(db, file, 'DEPENDENT_REFUSED', /"id" cannot go on as an identity/);
+    await db.pool.query('alter table s alter id drop identity');
+    expect(await db.run(migrationOf(file))).toMatchObject({ status: 'COMPLETED' });
+    expect(
+      (await db.pool.query('select count(*)::int as n, count(distinct tableoid)::int as parts from s')).rows,
+    ).toEqual([{ n: 2000, parts: 2 }]);
+  });
+
+  it('refuses a foreign key of the source, which could not be added without looking at every row', async () => {
+    const server = await olderServer();
+    const db = await migrationDatabase(`${source} ${bound} ${plainKey}`, server);
+    await expectRefusal(db, {}, 'DEPENDENT_REFUSED', /foreign key s_parent/);
+    await db.pool.query('alter table s drop constraint s_parent');
+    expect(await db.run(migrationOf())).toMatchObject({ status: 'COMPLETED' });
+    expect(await failureOf(db.pool.query('insert into child values (99999)'))).toMatchObject({
+      code: '23503',
+    });
+  });
+});
