@@ -4,6 +4,7 @@ import type { Context } from '../context.ts';
 import { schemaVersion } from '../db/migrate.ts';
 import { type Check, firstRefusal, ok, warn } from '../migration/preflight/checks.ts';
 import { preflight } from '../migration/preflight/preflight.ts';
+import { readable, serverSettings } from '../migration/throttle/measure.queries.ts';
 import { announcedBy } from '../pipeline/world.ts';
 import { backendCheck } from './backend-check.ts';
 import { type CommonFlags, parseNumber, print, say, table, withContext } from './output.ts';
@@ -83,6 +84,8 @@ async function environment(ctx: Context): Promise<Check[]> {
     `select name, setting, unit from pg_settings
       where name in ('log_statement', 'log_destination', 'logging_collector', 'deadlock_timeout', 'max_connections')`,
   );
+  const { version: server } = await serverSettings(ctx.pool);
+  const { unread } = await readable(ctx.pool, server);
   const setting = (name: string) => rows.find((row) => row.name === name)?.setting ?? '';
   const jsonlog = setting('log_destination').includes('jsonlog') && setting('logging_collector') === 'on';
   const deadlock = Number(setting('deadlock_timeout'));
@@ -99,6 +102,13 @@ async function environment(ctx: Context): Promise<Check[]> {
           'the server does not write a jsonlog; prediction would rest on captured changes alone',
           "Set logging_collector = on (restart), log_destination = 'jsonlog', log_statement = 'all'.",
         ),
+    unread.length
+      ? warn(
+          'throttle',
+          `the throttle would go on without ${unread.join(', ')}, which this role may not read`,
+          'Grant pg_monitor, or pg_read_all_stats.',
+        )
+      : ok('throttle', 'lag, slots, sessions, WAL and checkpoints can be measured'),
     deadlock >= 500
       ? ok('deadlock_timeout', `${deadlock} ms`)
       : warn(

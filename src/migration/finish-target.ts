@@ -10,6 +10,7 @@ import { setLaneMode } from '../sync/lane.queries.ts';
 import { instantNow, olderSnapshots, sayBlockers } from './cutover/blockers.queries.ts';
 import { dropGuardSql, finalTable, physicalOf } from './cutover/swap.ts';
 import { settleIndexSql } from './deferred-indexes.ts';
+import { type BuildOptions, buildConcurrently } from './index-build.ts';
 import type { DeferredIndex, Migration } from './status.store.ts';
 
 const schema = 'foreshadow'; // where T is until the write cutover
@@ -24,7 +25,7 @@ const briefAttempts = 120;
 export async function finishTarget(
   pool: Pool,
   migration: Migration,
-  options: { clock: Clock; onStep: (step: string) => Promise<void> },
+  options: BuildOptions & { readonly onStep: (step: string) => Promise<void> },
 ): Promise<void> {
   const { plan } = migration;
   const physical = physicalOf(migration);
@@ -38,11 +39,11 @@ export async function finishTarget(
   }
   for (const index of physical.deferred) {
     await options.onStep(`building unique index ${index.name}`);
-    await buildDeferred(pool, migration, index, options.clock);
+    await buildDeferred(pool, migration, index, options);
   }
   for (const index of physical.carried) {
     await options.onStep(`building index ${index.name}`);
-    await buildIndex(pool, migration, index.temporaryName, index.definition, options.clock);
+    await buildIndex(pool, migration, index.temporaryName, index.definition, options);
   }
   await options.onStep('vacuum and analyse of the target');
   await pool.query(`vacuum (analyze, skip_locked) ${plan.names.target}`);
@@ -91,7 +92,7 @@ async function buildIndex(
   migration: Migration,
   name: string,
   definition: string,
-  clock: Clock,
+  options: BuildOptions,
 ): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     const found = await pool.query<{ valid: boolean }>(
@@ -101,7 +102,7 @@ async function buildIndex(
     if (found.rows[0]?.valid) return;
     if (found.rows[0]) await pool.query(`drop index concurrently ${ident(schema, name)}`);
     try {
-      await withClient(pool, (client) => client.query(definition));
+      await buildConcurrently(pool, migration.id, name, definition, options);
       await failpoint('finish.index-built');
       return;
     } catch (error) {
@@ -109,7 +110,7 @@ async function buildIndex(
         await requireUnique(pool, migration, name, definition, error);
       else if (!isRetryable(error)) throw error;
       if (attempt >= maxAttempts) throw error;
-      await clock.sleep(100 * attempt);
+      await options.clock.sleep(100 * attempt);
     }
   }
 }
@@ -118,7 +119,7 @@ async function buildDeferred(
   pool: Pool,
   migration: Migration,
   index: DeferredIndex,
-  clock: Clock,
+  options: BuildOptions,
 ): Promise<void> {
   const { plan } = migration;
   const present = await pool.query('select 1 from pg_constraint where conrelid = $1 and conname = $2', [
@@ -127,9 +128,9 @@ async function buildDeferred(
   ]);
   if (present.rowCount) return;
   const definition = `create unique index concurrently ${ident(index.name)} on ${plan.names.target} ${index.body}`;
-  await buildIndex(pool, migration, index.name, definition, clock);
+  await buildIndex(pool, migration, index.name, definition, options);
   const statements = settleIndexSql(index, { schema, name: physicalOf(migration).target.name });
-  if (statements.length) await briefly(pool, clock, statements.join('; '));
+  if (statements.length) await briefly(pool, options.clock, statements.join('; '));
   await failpoint('finish.index-settled');
 }
 
