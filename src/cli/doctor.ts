@@ -5,6 +5,7 @@ import { ForeshadowError } from '../core/errors.ts';
 import { schemaVersion } from '../db/migrate.ts';
 import { type Check, firstRefusal, ok, warn } from '../migration/preflight/checks.ts';
 import { preflight } from '../migration/preflight/preflight.ts';
+import { readable, serverSettings } from '../migration/throttle/measure.queries.ts';
 import { migrationUnderWay, reportStatements } from '../pipeline/statements.ts';
 import { announcedBy } from '../pipeline/world.ts';
 import { backendCheck } from './backend-check.ts';
@@ -112,6 +113,8 @@ async function environment(ctx: Context): Promise<Check[]> {
     `select name, setting, unit from pg_settings
       where name in ('deadlock_timeout', 'max_connections')`,
   );
+  const { version: server } = await serverSettings(ctx.pool);
+  const { unread } = await readable(ctx.pool, server);
   const setting = (name: string) => rows.find((row) => row.name === name)?.setting ?? '';
   const deadlock = Number(setting('deadlock_timeout'));
   return [
@@ -120,6 +123,13 @@ async function environment(ctx: Context): Promise<Check[]> {
       ? ok('schema', `foreshadow is installed, version ${version}`)
       : warn('schema', 'foreshadow is not installed here', 'Run: foreshadow init'),
     await backendCheck(),
+    unread.length
+      ? warn(
+          'throttle',
+          `the throttle would go on without ${unread.join(', ')}, which this role may not read`,
+          'Grant pg_monitor, or pg_read_all_stats.',
+        )
+      : ok('throttle', 'lag, slots, sessions, WAL and checkpoints can be measured'),
     deadlock >= 500
       ? ok('deadlock_timeout', `${deadlock} ms`)
       : warn(

@@ -11,8 +11,10 @@ import { overlaySql } from '../shadow/overlay.ts';
 import { captureFunctionsSql, captureTriggersSql } from '../sync/capture.ts';
 import { stampSql } from '../sync/lane.queries.ts';
 import { migrationTablesSql, vacuumKeyLogSql } from '../sync/tables.ts';
+import { lockHolders, sayBlockers } from './cutover/blockers.queries.ts';
 import { hasRowSecurity } from './cutover/row-security.queries.ts';
 import { deferIndexSql, findCarried, findDeferred } from './deferred-indexes.ts';
+import { type BuildOptions, buildConcurrently } from './index-build.ts';
 import { lanesFor } from './key-map.ts';
 import { createRanges } from './ranges.ts';
 import { databaseNow, type Migration, moveStatus, type Physical, recordEvent } from './status.store.ts';
@@ -33,7 +35,7 @@ export function mappedKeyIndexName(plan: TablePlan): string | null {
  * Lookups by the target's key reach S through the overlay as lookups of the mapped expression: without an index on it
  * each would scan S. Built concurrently, before anything else, and dropped by abort.
  */
-export async function buildMappedKeyIndex(pool: Pool, plan: TablePlan): Promise<void> {
+export async function buildMappedKeyIndex(pool: Pool, plan: TablePlan, options: BuildOptions): Promise<void> {
   const name = mappedKeyIndexName(plan);
   if (!name) return;
   const { schema } = parseQualifiedName(plan.names.source);
@@ -45,7 +47,8 @@ export async function buildMappedKeyIndex(pool: Pool, plan: TablePlan): Promise<
     if (found.rows[0]?.valid) return;
     if (found.rows[0]) await client.query(`drop index concurrently ${ident(schema, name)}`);
     const columns = plan.targetKey.map((column) => `(${column.ofColumns})`).join(', ');
-    await client.query(`create index concurrently ${ident(name)} on ${plan.names.source} (${columns})`);
+    const definition = `create index concurrently ${ident(name)} on ${plan.names.source} (${columns})`;
+    await buildConcurrently(pool, plan.migrationId, name, definition, options);
     // Statistics of the expression: without them a lookup counts as half a per cent of the table, and scans it.
     await client.query(`analyze ${plan.names.source}`);
   });
@@ -59,10 +62,11 @@ export async function buildMappedKeyIndex(pool: Pool, plan: TablePlan): Promise<
 export async function beginShadowing(
   pool: Pool,
   migration: Migration,
-  options: { lanes: number; clock: Clock; onWait: (reason: string) => void },
+  options: { lanes: number; clock: Clock; onWait: (reason: string) => void | Promise<void> },
 ): Promise<Migration> {
   const { plan } = migration;
-  await buildMappedKeyIndex(pool, plan);
+  const { clock, onWait } = options;
+  await buildMappedKeyIndex(pool, plan, { clock, onWait: async (reason) => onWait(reason) });
   await failpoint('begin.index-built');
   let waited = 0;
   for (let attempt = 1; ; attempt++) {
@@ -83,8 +87,12 @@ export async function beginShadowing(
       }
       if (!isRetryable(error) || attempt >= maxAttempts) throw error;
       waited += performance.now() - started;
-      options.onWait(`waiting for a lock on ${plan.names.source} to install capture (attempt ${attempt})`);
-      await options.clock.sleep(Math.min(1000, 20 * attempt) * (0.5 + (attempt % 5) / 5));
+      const holders = await withClient(pool, (client) => lockHolders(client, [plan.sourceOid], 0));
+      const whom = holders.length ? `: ${sayBlockers(holders)}` : '';
+      await onWait(
+        `waiting for a lock on ${plan.names.source} to install capture (attempt ${attempt})${whom}`,
+      );
+      await clock.sleep(Math.min(1000, 20 * attempt) * (0.5 + (attempt % 5) / 5));
     }
   }
 }

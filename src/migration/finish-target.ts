@@ -11,6 +11,7 @@ import { dropMigrationTablesSql } from '../sync/tables.ts';
 import { instantNow, olderSnapshots, sayBlockers } from './cutover/blockers.queries.ts';
 import { dropGuardSql, dropGuardTriggerSql, finalTable, guardedTables, physicalOf } from './cutover/swap.ts';
 import { partitionIndexes, settleIndexSql } from './deferred-indexes.ts';
+import { type BuildOptions, buildConcurrently } from './index-build.ts';
 import { partitionsOf } from './preflight/partitions.ts';
 import type { CarriedIndex, DeferredIndex, Migration } from './status.store.ts';
 import { dropWayBackSql, prepareWayBack } from './way-back/prepare.ts';
@@ -27,7 +28,7 @@ const briefAttempts = 120;
 export async function finishTarget(
   pool: Pool,
   migration: Migration,
-  options: { clock: Clock; onStep: (step: string) => Promise<void> },
+  options: BuildOptions & { readonly onStep: (step: string) => Promise<void> },
 ): Promise<void> {
   const { plan } = migration;
   const physical = physicalOf(migration);
@@ -41,11 +42,11 @@ export async function finishTarget(
   }
   for (const index of physical.deferred) {
     await options.onStep(`building unique index ${index.name}`);
-    await buildDeferred(pool, migration, index, options.clock);
+    await buildDeferred(pool, migration, index, options);
   }
   for (const index of physical.carried) {
     await options.onStep(`building index ${index.name}`);
-    await buildCarried(pool, migration, index, options.clock);
+    await buildCarried(pool, migration, index, options);
   }
   await prepareWayBack(pool, migration, options.onStep);
   await options.onStep('vacuum and analyse of the target');
@@ -118,7 +119,7 @@ async function buildIndex(
   migration: Migration,
   name: string,
   definition: string,
-  clock: Clock,
+  options: BuildOptions,
   where: string = schema,
 ): Promise<void> {
   for (let attempt = 1; ; attempt++) {
@@ -129,7 +130,7 @@ async function buildIndex(
     if (found.rows[0]?.valid) return;
     if (found.rows[0]) await pool.query(`drop index concurrently ${ident(where, name)}`);
     try {
-      await withClient(pool, (client) => client.query(definition));
+      await buildConcurrently(pool, migration.id, name, definition, options);
       await failpoint('finish.index-built');
       return;
     } catch (error) {
@@ -137,7 +138,7 @@ async function buildIndex(
         await requireUnique(pool, migration, name, definition, error);
       else if (!isRetryable(error)) throw error;
       if (attempt >= maxAttempts) throw error;
-      await clock.sleep(100 * attempt);
+      await options.clock.sleep(100 * attempt);
     }
   }
 }
@@ -147,25 +148,25 @@ async function buildCarried(
   pool: Pool,
   migration: Migration,
   index: CarriedIndex,
-  clock: Clock,
+  options: BuildOptions,
 ): Promise<void> {
   const { plan } = migration;
   const partitions = await partitionsOf(pool, plan.targetOid);
-  if (!partitions.length) return buildIndex(pool, migration, index.temporaryName, index.definition, clock);
+  if (!partitions.length) return buildIndex(pool, migration, index.temporaryName, index.definition, options);
   const parts = partitionIndexes(index, plan.names.target, partitions);
   for (const part of parts.each)
-    await buildIndex(pool, migration, part.name, part.definition, clock, part.schema);
+    await buildIndex(pool, migration, part.name, part.definition, options, part.schema);
   const whole = await pool.query('select from pg_index where indexrelid = to_regclass($1)', [
     ident(schema, index.temporaryName),
   ]);
-  if (!whole.rowCount) await briefly(pool, clock, parts.whole.join('; '));
+  if (!whole.rowCount) await briefly(pool, options.clock, parts.whole.join('; '));
 }
 
 async function buildDeferred(
   pool: Pool,
   migration: Migration,
   index: DeferredIndex,
-  clock: Clock,
+  options: BuildOptions,
 ): Promise<void> {
   const { plan } = migration;
   const present = await pool.query('select 1 from pg_constraint where conrelid = $1 and conname = $2', [
@@ -174,9 +175,9 @@ async function buildDeferred(
   ]);
   if (present.rowCount) return;
   const definition = `create unique index concurrently ${ident(index.name)} on ${plan.names.target} ${index.body}`;
-  await buildIndex(pool, migration, index.name, definition, clock);
+  await buildIndex(pool, migration, index.name, definition, options);
   const statements = settleIndexSql(index, { schema, name: physicalOf(migration).target.name });
-  if (statements.length) await briefly(pool, clock, statements.join('; '));
+  if (statements.length) await briefly(pool, options.clock, statements.join('; '));
   await failpoint('finish.index-settled');
 }
 

@@ -82,6 +82,8 @@ export class Run {
   /** since when the database has not answered, seconds since the epoch */
   lostSince: number | null = null;
   readonly #until: number;
+  /** what was waited for last; the status row as it was read may be older */
+  #waiting = '';
   readonly #due = new Map<string, number>();
   #leases: Leases | null = null;
   #lease: Lease | null = null;
@@ -163,6 +165,7 @@ export class Run {
   /** Reads the status row, the truth, anew; another process may have moved it. */
   async refresh(): Promise<Migration> {
     const before = this.migration.status;
+    this.#waiting = '';
     this.migration = await getMigration(this.ctx.pool, this.migration.name);
     if (this.migration.status !== before)
       this.emit({ type: 'status', status: this.migration.status, at: this.at });
@@ -182,7 +185,8 @@ export class Run {
   }
 
   async wait(reason: string): Promise<void> {
-    if (this.migration.wait_reason === reason) return;
+    if (this.migration.wait_reason === reason || this.#waiting === reason) return;
+    this.#waiting = reason;
     this.emit({ type: 'wait', reason, at: this.at });
     await updateStatus(this.ctx.pool, this.migration.id, { wait_reason: reason });
   }

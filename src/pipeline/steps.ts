@@ -53,7 +53,7 @@ export async function begin(run: Run): Promise<void> {
   const moved = await beginShadowing(ctx.pool, run.migration, {
     lanes: file.copy.lanes,
     clock: ctx.clock,
-    onWait: (reason) => void run.emit({ type: 'wait', reason, at: run.at }),
+    onWait: (reason) => run.wait(reason),
   });
   run.moved(moved);
 }
@@ -259,6 +259,7 @@ export async function finishIndexes(run: Run): Promise<void> {
       run.emit({ type: 'step', step, at: run.at });
       await updateStatus(run.ctx.pool, run.migration.id, { wait_reason: step });
     },
+    onWait: (reason) => run.wait(reason),
   });
   await updateStatus(run.ctx.pool, run.migration.id, { phase: 'verify', wait_reason: null });
 }

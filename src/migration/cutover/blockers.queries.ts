@@ -19,6 +19,11 @@ const blockerColumns = `a.pid, p.gid, coalesce(a.usename::text, p.owner::text, '
   coalesce(extract(epoch from clock_timestamp() - coalesce(a.xact_start, p.prepared)), 0)::float8 as age_s,
   coalesce(a.state, 'prepared') as state, left(coalesce(a.query, 'prepared transaction ' || p.gid), 200) as query`;
 
+/** A subquery: the sessions of an array of pids, as a JSON array of {@link Blocker}. */
+export const blockersOf = (pids: string) =>
+  `select coalesce(json_agg(b), '[]') from (select ${blockerColumns} from pg_stat_activity a
+     left join pg_prepared_xacts p on false where a.pid = any (${pids})) b`;
+
 /**
  * Transactions that hold one of these tables against an EXCLUSIVE lock and have been open for longer than `olderThan` seconds. Read from
  * pg_locks, because prepared transactions are not in pg_stat_activity: their pid is null. Their own

@@ -184,7 +184,8 @@ async function examine(
     checks.push(refuse('signals', new ForeshadowError('BAD_MIGRATION_FILE', message)));
   }
   checks.push(preparedStatements(file, source, target));
-  checks.push(await checkSpace(client, source, options.diskFree));
+  const sound = map.errors.length ? null : map.columns;
+  checks.push(...(await checkSpace(client, source, target, sound, options.diskFree)));
   const error = firstRefusal(checks);
   return { checks, error, draft: error ? null : draft, source, target };
 }
