@@ -6,9 +6,9 @@ import {
   chooseTop,
   disposeAll,
   expectedHitShare,
+  foretell,
   futureValues,
   hitShare,
-  hitShareInterval,
   type PredictorName,
   positionOf,
   type Recipe,
@@ -161,13 +161,13 @@ async function judge(
     return [name, share !== null && oracle > 0 ? share / oracle : null];
   });
   const realised = shares.chosen as number;
-  const predicted = expectedHitShare(manifest.calibration, score, chosen);
+  const byScores = expectedHitShare(manifest.calibration, score, chosen);
   const scored: Scored = {
     share_of_oracle: Object.fromEntries(ofOracle) as Scored['share_of_oracle'],
     hit_share: { ...shares, oracle },
     policies: { once: realised, admit: realised, rechoose: realised },
     policy_rows: { once: rows, admit: rows, rechoose: rows },
-    calibration: { predicted, realised, ...hitShareInterval(manifest.calibration, predicted) },
+    calibration: { realised, ...foretell(manifest.calibration, byScores) },
     accesses: future.length,
     announced: announcedShares(trained, options.world, keys, future),
   };

@@ -1,10 +1,4 @@
-import {
-  type Calibration,
-  type CalibrationError,
-  calibrate,
-  calibrated,
-  type WindowBins,
-} from './calibration.ts';
+import { type Calibration, calibrate, calibrated, type WindowBins } from './calibration.ts';
 
 /** A past window, and what one predictor's choice for it would have been expected to hit, and did. */
 export interface JudgedWindow {
@@ -17,33 +11,53 @@ export interface JudgedWindow {
   readonly realised: number;
 }
 
+/** What past windows say of predicted hit shares: nothing, when no two of them are apart. */
+export type Hindsight = Pick<Calibration, 'past' | 'error'>;
+
+/** So much later, in windows, and what a window realised counts twice. */
+const DOUBLES_IN = 2;
+/** A weight that is fitted to a handful of windows is believed half. */
+const BELIEVED = 0.5;
+
 /**
- * How far off predicted hit shares are, by cross-validation: what each past window realised, less what a map predicts for
- * it that was fitted on all windows that do not overlap it. A spread of phases shows here, which no fit can take away.
+ * Two predictions of a hit share, the map's for the scores and the mean of what past windows realised, are combined with
+ * the weight that would have been best there; and how far off the result is. All by cross-validation: what a window
+ * realised is held against what all that do not overlap it say. A spread of phases shows here, which no fit can take away.
  * @param windows earliest first
  * @param budget index of the choice in the bins
- * @returns undefined when no two windows are apart
  */
-export function calibrationError(
-  windows: readonly JudgedWindow[],
-  budget: number,
-): CalibrationError | undefined {
-  const squares: number[] = [];
-  for (const window of windows) {
+export function hindsightOf(windows: readonly JudgedWindow[], budget: number): Hindsight {
+  const apart = windowsApart(windows.map(({ offset }) => offset));
+  if (apart < 2) return {};
+  const errors = windows.flatMap((window) => {
     const others = windows.filter(({ offset }) => Math.abs(offset - window.offset) >= 1);
     // as in earnest: the share of unseen rows is that of the window before; the first has only later ones
     const near = others.findLast(({ offset }) => offset > window.offset) ?? others[0];
-    if (!near) continue;
+    if (!near) return [];
     const map = calibrate(
       others.map(({ bins }) => bins),
       near.unseenShare,
     );
-    squares.push((window.realised - expectedOf(map, window.bins, budget)) ** 2);
-  }
-  const apart = windowsApart(windows.map(({ offset }) => offset));
-  if (apart < 2) return undefined;
-  const deviation = Math.sqrt(squares.reduce((a, b) => a + b, 0) / squares.length);
-  return { deviation, windows: apart };
+    const byMap = window.realised - expectedOf(map, window.bins, budget);
+    return [{ byMap, byPast: window.realised - realisedOf(others) }];
+  });
+  const sum = (of: (error: (typeof errors)[number]) => number) =>
+    errors.reduce((total, error) => total + of(error), 0);
+  const squares = sum(({ byMap, byPast }) => (byPast - byMap) ** 2);
+  const best = squares > 0 ? sum(({ byMap, byPast }) => byMap * (byMap - byPast)) / squares : 0;
+  const weight = BELIEVED * Math.max(0, Math.min(1, best));
+  const meanSquare = sum(({ byMap, byPast }) => (byMap + weight * (byPast - byMap)) ** 2) / errors.length;
+  return {
+    past: { share: realisedOf(windows), weight },
+    error: { deviation: Math.sqrt(meanSquare), windows: apart },
+  };
+}
+
+/** Mean of what windows realised, the later of which tell more. @param windows earliest first */
+function realisedOf(windows: readonly JudgedWindow[]): number {
+  const weights = windows.map((_, n) => 2 ** (n / DOUBLES_IN));
+  const weighted = windows.reduce((sum, { realised }, n) => sum + weights[n]! * realised, 0);
+  return weighted / weights.reduce((a, b) => a + b, 0);
 }
 
 /** How many of the windows can be taken so that no two overlap. @param offsets descending */
@@ -73,14 +87,20 @@ function expectedOf(map: Calibration, { rows, scores, held }: WindowBins, budget
 /** Four in five of Student's t lie within ± this, with 1, 2, 3 … degrees of freedom. */
 const FOUR_IN_FIVE = [3.08, 1.89, 1.64, 1.53, 1.48, 1.44, 1.41, 1.4] as const;
 
-/** Where a realised hit share lies four times in five; everywhere, when nothing is known of the error. 0–1 */
-export interface Interval {
+/** A hit share, and where the realised one lies four times in five: anywhere, when nothing is known of the error. 0–1 */
+export interface Foretold {
+  readonly predicted: number;
   readonly lower: number;
   readonly upper: number;
 }
 
-export function hitShareInterval({ error }: Calibration, predicted: number): Interval {
-  if (!error) return { lower: 0, upper: 1 };
+/**
+ * What the choice that a model was trained for is expected to hit.
+ * @param byScores the calibration's `expectedHitShare` of it
+ */
+export function foretell({ past, error }: Calibration, byScores: number): Foretold {
+  const predicted = past ? byScores + past.weight * (past.share - byScores) : byScores;
+  if (!error) return { predicted, lower: 0, upper: 1 };
   const reach = error.deviation * (FOUR_IN_FIVE[error.windows - 1] ?? 1.28);
-  return { lower: Math.max(0, predicted - reach), upper: Math.min(1, predicted + reach) };
+  return { predicted, lower: Math.max(0, predicted - reach), upper: Math.min(1, predicted + reach) };
 }

@@ -55,23 +55,21 @@ const binOf = (score: number): number => {
   return Math.max(0, Math.min(BINS, bin));
 };
 
-/** Of hit shares that were predicted for past windows by what all others had shown. */
-export const CalibrationError = Type.Object({
-  /** root of the mean square of realised less predicted, 0–1 */
-  deviation: Type.Number({ minimum: 0 }),
-  /** how many windows, apart from each other, told so */
-  windows: Type.Integer({ minimum: 2 }),
-});
-export type CalibrationError = Static<typeof CalibrationError>;
-
 /** A monotone, piecewise linear map from a score to a mean count; both arrays ascend. */
 export const Calibration = Type.Object({
   score: Type.Array(Type.Number()),
   mean: Type.Array(Type.Number({ minimum: 0 })),
   /** share of a window's accesses on rows that had not been seen when it began, which no choice could hold */
   unseen_share: Type.Number({ minimum: 0, maximum: 1 }),
-  /** how far such predictions were off on past windows; absent where too few are known */
-  error: Type.Optional(CalibrationError),
+  /**
+   * what the model's own choice realised on past windows, 0–1, and how much that counts beside what the scores let expect;
+   * absent where too few windows are known, as is the error
+   */
+  past: Type.Optional(Type.Object({ share: Type.Number(), weight: Type.Number({ minimum: 0, maximum: 1 }) })),
+  /** how far predictions were off on past windows, so many of which are apart: root of the mean square, 0–1 */
+  error: Type.Optional(
+    Type.Object({ deviation: Type.Number({ minimum: 0 }), windows: Type.Integer({ minimum: 2 }) }),
+  ),
 });
 export type Calibration = Static<typeof Calibration>;
 

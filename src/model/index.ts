@@ -1,6 +1,6 @@
 export { type BackendInfo, chooseBackend, loadTensorflow } from './backend.ts';
 export { expectedHitShare } from './calibration.ts';
-export { hitShareInterval } from './calibration-error.ts';
+export { foretell } from './calibration-error.ts';
 export { readEventsFile } from './events-file.ts';
 export { EventsWriter } from './events-writer.ts';
 export { type Expectation, recentUse } from './expectation.ts';

@@ -4,7 +4,7 @@ import type { FeatureEngine } from '../features/engine.ts';
 import { featureSpecHash } from '../features/spec.ts';
 import { loadTensorflow, type Tensorflow } from './backend.ts';
 import { type Calibration, calibrate } from './calibration.ts';
-import { calibrationError } from './calibration-error.ts';
+import { hindsightOf } from './calibration-error.ts';
 import type { Base } from './expectation.ts';
 import { type Fit, fitNetwork } from './fit.ts';
 import type { Budget } from './judge.ts';
@@ -320,8 +320,7 @@ async function calibrationOf(
     unseenShare: found.windows.find((window) => window.offset === offset)!.unseenShare,
     realised: shares[i]![budget]!,
   }));
-  const error = calibrationError(windows, budget);
-  return { ...calibrate(bins, windows.at(-1)?.unseenShare ?? 0), ...(error && { error }) };
+  return { ...calibrate(bins, windows.at(-1)?.unseenShare ?? 0), ...hindsightOf(windows, budget) };
 }
 
 /** Compares the predictors on the past windows that all of them were tried on. */

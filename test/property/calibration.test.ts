@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { seededRng } from '../../src/core/rng.ts';
 import { calibrate, calibrated, expectedHitShare, WindowBins } from '../../src/model/calibration.ts';
-import { calibrationError, hitShareInterval, type JudgedWindow } from '../../src/model/calibration-error.ts';
+import { foretell, hindsightOf, type JudgedWindow } from '../../src/model/calibration-error.ts';
 
 const score = fc.oneof(fc.constant(0), fc.double({ min: 1e-9, max: 1e6, noNaN: true }));
 const rows = fc.array(fc.tuple(score, fc.nat(50)), { minLength: 1, maxLength: 200 });
@@ -89,11 +89,11 @@ describe('calibration', () => {
   });
 });
 
-/** Rows whose mean count is their score; every tenth, the highest, is chosen. The accesses are `lift` times as steep. */
-function windowAt(offset: number, lift: number, seed: number): JudgedWindow {
+/** Rows whose mean count is their score; every tenth, the highest, is chosen. The accesses are `lift` times as steep, the scores span `span` per cents. */
+function windowAt(offset: number, lift: number, seed: number, span = 1000): JudgedWindow {
   const rng = seededRng(seed);
   const pairs = Array.from({ length: 2000 }, (_, i) => {
-    const predicted = 1.01 ** (i % 1000);
+    const predicted = 1.01 ** (i % span);
     return [predicted, predicted ** lift * (0.5 + rng())] as const;
   });
   const order = pairs.map((_, i) => i).sort((a, b) => pairs[b]![0] - pairs[a]![0]);
@@ -107,36 +107,55 @@ function windowAt(offset: number, lift: number, seed: number): JudgedWindow {
 describe('the error of predicted hit shares', () => {
   it('is small where one window is like the other, and their spread where they are not', () => {
     const steady = [4, 3, 2, 1].map((offset) => windowAt(offset, 1, offset));
-    const small = calibrationError(steady, 0)!;
+    const small = hindsightOf(steady, 0).error!;
     expect(small.windows).toBe(4);
     expect(small.deviation).toBeLessThan(0.02);
     const phases = [4, 3, 2, 1].map((offset) => windowAt(offset, offset % 2 ? 1 : 0.3, offset));
     const shares = phases.map(({ realised }) => realised);
     expect(Math.max(...shares) - Math.min(...shares)).toBeGreaterThan(0.2);
-    expect(calibrationError(phases, 0)!.deviation).toBeGreaterThan(0.1);
+    expect(hindsightOf(phases, 0).error!.deviation).toBeGreaterThan(0.1);
   });
 
   it('learns nothing about a window from one that overlaps it', () => {
     // the copy would foretell its twin exactly
     const twins = [windowAt(3, 1, 1), windowAt(2, 0.3, 2), { ...windowAt(2, 0.3, 2), offset: 1.5 }];
-    const without = calibrationError(twins.slice(0, 2), 0)!.deviation;
-    expect(calibrationError(twins, 0)!.deviation).toBeGreaterThan(0.95 * without);
-    expect(calibrationError(twins.slice(1), 0)).toBeUndefined();
-    expect(calibrationError([], 0)).toBeUndefined();
+    const without = hindsightOf(twins.slice(0, 2), 0).error!.deviation;
+    expect(hindsightOf(twins, 0).error!.deviation).toBeGreaterThan(0.95 * without);
+    expect(hindsightOf(twins.slice(1), 0)).toEqual({});
+    expect(hindsightOf([], 0)).toEqual({});
+  });
+
+  it('leans on what past choices realised where the scores foretell less well, and by half at most', () => {
+    // scores that mean another count in every window, though the same rows are hot and get the same share
+    const drifting = [4, 3, 2, 1].map((offset) => {
+      const own = windowAt(offset, 1, offset);
+      return { ...own, bins: windowAt(offset, offset % 2 ? 1 : 0.3, offset).bins };
+    });
+    const { past } = hindsightOf(drifting, 0);
+    expect(past!.weight).toBeGreaterThan(0.3);
+    expect(past!.weight).toBeLessThanOrEqual(0.5);
+    const shares = drifting.map(({ realised }) => realised);
+    expect(past!.share).toBeGreaterThan(Math.min(...shares));
+    expect(past!.share).toBeLessThan(Math.max(...shares));
+    const map = { ...calibrate([], 0), past: { share: 0.7, weight: 0.25 } };
+    expect(foretell(map, 0.5).predicted).toBeCloseTo(0.55, 12);
+    // and hardly where shares come and go with the scores
+    const foreseen = [4, 3, 2, 1].map((offset) => windowAt(offset, 1, offset, offset % 2 ? 200 : 1000));
+    expect(hindsightOf(foreseen, 0).past!.weight).toBeLessThan(0.1);
   });
 
   it('gives an interval that is wider the fewer windows told, within 0 and 1, and all of it when none did', () => {
     const map = calibrate([], 0);
-    expect(hitShareInterval(map, 0.5)).toEqual({ lower: 0, upper: 1 });
+    expect(foretell(map, 0.5)).toEqual({ predicted: 0.5, lower: 0, upper: 1 });
     const width = (windows: number) => {
-      const { lower, upper } = hitShareInterval({ ...map, error: { deviation: 0.02, windows } }, 0.5);
+      const { lower, upper } = foretell({ ...map, error: { deviation: 0.02, windows } }, 0.5);
       expect((lower + upper) / 2).toBeCloseTo(0.5, 12);
       return upper - lower;
     };
     expect(width(4)).toBeCloseTo(2 * 1.53 * 0.02, 12);
     for (let windows = 2; windows < 12; windows++)
       expect(width(windows + 1)).toBeLessThanOrEqual(width(windows));
-    expect(hitShareInterval({ ...map, error: { deviation: 0.2, windows: 2 } }, 0.9).upper).toBe(1);
-    expect(hitShareInterval({ ...map, error: { deviation: 0.2, windows: 2 } }, 0.1).lower).toBe(0);
+    expect(foretell({ ...map, error: { deviation: 0.2, windows: 2 } }, 0.9).upper).toBe(1);
+    expect(foretell({ ...map, error: { deviation: 0.2, windows: 2 } }, 0.1).lower).toBe(0);
   });
 });
