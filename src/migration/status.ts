@@ -3,6 +3,7 @@ import type { ConfidenceReport } from '../confidence/report.ts';
 import type { CoverageReport } from '../shadow/coverage.ts';
 import type { Gate } from './gate.ts';
 import { type HealthLimits, healthLimits, type Warning, warningsOf } from './health.queries.ts';
+import { type LogCoverage, logCoverage } from './log-coverage.queries.ts';
 import { getMigration, type LockRecord, lockHistory, type Migration } from './status.store.ts';
 import type { Verification } from './verify.ts';
 
@@ -43,6 +44,8 @@ export interface StatusDocument {
       })
     | null;
   readonly coverage: CoverageReport | null;
+  /** what the query log tells of the source, and what it does not */
+  readonly query_log: LogCoverage | null;
   readonly gate: Gate;
   readonly rows: { readonly total: number; readonly migrated: number };
   readonly rate: number | null;
@@ -87,6 +90,7 @@ export async function describeMigration(
     migration_confidence_level: m.migration_confidence_level as number | null,
     confidence: confidence && confidenceDocument(confidence),
     coverage: m.coverage as CoverageReport | null,
+    query_log: await logCoverage(pool, m.id),
     gate: m.gate as Gate,
     rows: { total: Number(m.rows_total), migrated: Number(m.rows_migrated) },
     rate,
