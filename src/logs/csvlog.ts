@@ -10,7 +10,7 @@ import {
   ran,
   statementIn,
 } from './event.ts';
-import { Names, type Rest, type Stretch } from './stretch.ts';
+import { Recurring, type Rest, type Stretch } from './stretch.ts';
 import { createTimeReader } from './timestamp.ts';
 
 const comma = 44;
@@ -26,6 +26,7 @@ const databaseName = 2;
 const processId = 3;
 const sessionId = 5;
 const commandTag = 7;
+const sessionStart = 8;
 const severity = 11;
 const message = 13;
 const detail = 14;
@@ -44,7 +45,8 @@ const recordStart = /\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} [^\s,"]{1,12},[",]/g;
 export class CsvlogReader implements RecordReader {
   private readonly events: Events;
   private readonly readTime = createTimeReader();
-  private readonly names = new Names();
+  private readonly names = new Recurring(unquote);
+  private readonly statements = new Recurring(unquote);
   /** where each column of the record at hand begins and ends, without its quotes */
   private readonly from = new Int32Array(mostColumns);
   private readonly to = new Int32Array(mostColumns);
@@ -94,6 +96,8 @@ export class CsvlogReader implements RecordReader {
         i = close + 1;
       } else {
         from[column] = i;
+        // a time has no comma in its first 19 characters; what is none is found out later
+        if (column === logTime || column === sessionStart) i += 19;
         let c = text.charCodeAt(i);
         while (c !== comma && c !== newline && i < text.length) c = text.charCodeAt(++i);
         to[column] = c === newline && text.charCodeAt(i - 1) === carriageReturn ? i - 1 : i;
@@ -133,8 +137,12 @@ export class CsvlogReader implements RecordReader {
       const word = text.slice(from[severity], to[severity]);
       return this.events.raised(record, word, this.name(text, commandTag), this.text(stretch, query));
     }
-    const sql = this.unquoted(stretch, at, to[message]!);
-    return this.events.executed(record, sql, this.text(stretch, detail), durationIn(text, start));
+    const parameters = this.text(stretch, detail);
+    const sql =
+      parameters === null
+        ? unquote(stretch.decode(at, to[message]!))
+        : this.statements.of(text.slice(at, to[message]));
+    return this.events.executed(record, sql, parameters, durationIn(text, start));
   }
 
   /** Most records have the same name there as the one before. */
@@ -156,12 +164,7 @@ export class CsvlogReader implements RecordReader {
   private text(stretch: Stretch, column: number): string | null {
     const start = this.from[column]!;
     const end = this.to[column]!;
-    return end > start ? this.unquoted(stretch, start, end) : null;
-  }
-
-  private unquoted(stretch: Stretch, start: number, end: number): string {
-    const text = stretch.decode(start, end);
-    return text.includes('"') ? text.replaceAll('""', '"') : text;
+    return end > start ? unquote(stretch.decode(start, end)) : null;
   }
 
   /**
@@ -175,6 +178,8 @@ export class CsvlogReader implements RecordReader {
     return rest === 'end' ? text.length : Math.max(at, text.lastIndexOf('\n') + 1);
   }
 }
+
+const unquote = (text: string): string => (text.includes('"') ? text.replaceAll('""', '"') : text);
 
 function newlinesIn(text: string, from: number, to: number): number {
   let count = 0;

@@ -13,12 +13,14 @@ interface Entry {
   state: State;
 }
 
+const mostCharacters = 16 * 1024 * 1024;
+
 /**
  * Holds statements back until it is known that they did not fail, and hands them out in the order of the log.
  *
  * `log_statement` writes its line *before* the statement runs, so an error of the same session takes it back. A
  * statement counts as done with the session's next statement or duration line, after `holdSeconds`, or when more than
- * `holdStatements` wait: a statement that fails later than that is counted as executed.
+ * `holdStatements` wait, or more than 16 MB of them: a statement that fails later than that is counted as executed.
  */
 export class SettlingQueue {
   private entries: Entry[] = [];
@@ -27,6 +29,8 @@ export class SettlingQueue {
   private readonly holdSeconds: number;
   private readonly holdStatements: number;
   failed = 0;
+  /** characters that wait */
+  private size = 0;
 
   constructor(holdSeconds: number, holdStatements: number) {
     this.holdSeconds = holdSeconds;
@@ -39,6 +43,7 @@ export class SettlingQueue {
     const entry: Entry = { statement, origin, arrived: now, state: done ? 'done' : 'pending' };
     if (!done) this.last.set(statement.session, entry);
     this.entries.push(entry);
+    this.size += statement.sql.length;
   }
 
   done(session: string): void {
@@ -62,11 +67,12 @@ export class SettlingQueue {
     while (this.head < this.entries.length) {
       const entry = this.entries[this.head] as Entry;
       if (entry.state === 'pending') {
-        const full = this.entries.length - this.head > this.holdStatements;
+        const full = this.entries.length - this.head > this.holdStatements || this.size > mostCharacters;
         if (!full && now - entry.arrived < this.holdSeconds) break;
         this.done(entry.statement.session);
       }
       if (entry.state !== 'failed') out.push(entry.statement);
+      this.size -= entry.statement.sql.length;
       this.head++;
     }
     if (this.head > 1024 && this.head * 2 > this.entries.length) {

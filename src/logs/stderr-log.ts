@@ -11,7 +11,7 @@ import {
   statementIn,
 } from './event.ts';
 import type { LinePrefix, PrefixField } from './line-prefix.ts';
-import { Names, type Rest, type Stretch } from './stretch.ts';
+import { Recurring, type Rest, type Stretch } from './stretch.ts';
 import { createTimeReader, type LogTime } from './timestamp.ts';
 
 const tab = 9;
@@ -46,7 +46,7 @@ export class StderrReader implements RecordReader {
   private readonly prefix: LinePrefix;
   private readonly events: Events;
   private readonly readTime = createTimeReader();
-  private readonly names = new Names();
+  private readonly names = new Recurring();
 
   constructor(prefix: LinePrefix, options: EventOptions = {}) {
     this.prefix = prefix;

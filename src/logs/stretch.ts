@@ -23,23 +23,34 @@ export class Stretch {
   }
 }
 
-/** Names of users, databases, applications and sessions: few, in every line, and so not decoded every time. */
-export class Names {
+/**
+ * Texts that come again and again (names of users, databases, applications, sessions; statements with parameters), each
+ * decoded once. They are strings of their own: a slice would hold on to the whole stretch.
+ */
+export class Recurring {
   private readonly known = new Map<string, string>();
+  private readonly mend: (text: string) => string;
+
+  /** @param mend takes off what the format has done to a text */
+  constructor(mend: (text: string) => string = (text) => text) {
+    this.mend = mend;
+  }
 
   /** @param raw as it stands in a stretch: a character a byte */
   of(raw: string): string {
     if (raw === '') return '';
-    const name = this.known.get(raw);
-    if (name !== undefined) return name;
-    // strings of their own: a slice would hold on to the whole stretch
+    const text = this.known.get(raw);
+    if (text !== undefined) return text;
     const bytes = Buffer.from(raw, 'latin1');
-    const fresh = bytes.toString('utf8');
+    const fresh = this.mend(bytes.toString('utf8'));
+    if (raw.length > longest) return fresh;
     if (this.known.size >= 2000) this.known.clear();
     this.known.set(bytes.toString('latin1'), fresh);
     return fresh;
   }
 }
+/** bytes of a text that is kept: with all of them 8 MB at most */
+const longest = 4096;
 
 /** What may still come behind a stretch. */
 export type Rest =

@@ -113,32 +113,40 @@ test(`following a log in three formats, killed ${kills} times at random, with ro
       return child.output.stdout.includes('ready');
     });
   let compressed = 0;
+  let total = 0;
   let child = spawn();
-  await ready(child);
-  for (let kill = 0; kill < kills; kill++) {
-    // the next one is up before this one ends, so that two are at it for a while
-    const next = spawn();
-    await ready(next);
-    for (const [, ending] of formats) compressed += await compressOld(folder, ending);
-    await sleep(below(200));
-    expect(child.process.exitCode, child.output.stderr).toBe(null);
+  const end = async () => {
+    stop.now = true;
     child.process.kill('SIGKILL');
     await child.ended;
-    child = next;
+    await Promise.allSettled(writers);
+  };
+  try {
+    await ready(child);
+    for (let kill = 0; kill < kills; kill++) {
+      // the next one is up before this one ends, so that two are at it for a while
+      const next = spawn();
+      await ready(next);
+      for (const [, ending] of formats) compressed += await compressOld(folder, ending);
+      await sleep(below(200));
+      expect(child.process.exitCode, child.output.stderr).toBe(null);
+      child.process.kill('SIGKILL');
+      await child.ended;
+      child = next;
+    }
+    stop.now = true;
+    await Promise.all(writers);
+    total = [...truth.values()].reduce((a, b) => a + b, 0);
+    for (const { migration } of followed)
+      await until(
+        `${total} accesses`,
+        30,
+        async () => (await countAccesses(db.ctx.pool, migration.id)) >= total,
+      );
+    await sleep(700); // time for what comes too often
+  } finally {
+    await end();
   }
-  stop.now = true;
-  await Promise.all(writers);
-
-  const total = [...truth.values()].reduce((a, b) => a + b, 0);
-  for (const { migration } of followed)
-    await until(
-      `${total} accesses`,
-      30,
-      async () => (await countAccesses(db.ctx.pool, migration.id)) >= total,
-    );
-  await sleep(700); // time for what comes too often
-  child.process.kill('SIGKILL');
-  await child.ended;
   expect(total).toBeGreaterThan(1000);
   expect(compressed).toBeGreaterThan(0);
 

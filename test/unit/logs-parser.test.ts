@@ -189,6 +189,15 @@ describe('holding back', () => {
   });
 });
 
+test('what is held back is bounded by its size too', () => {
+  const parser = new LogParser();
+  const out: ExecutedStatement[] = [];
+  const megabyte = 'x'.repeat(1 << 20);
+  for (let k = 0; k < 20; k++)
+    feed(parser, [line(`statement: ${k} ${megabyte}`, { session_id: `s${k}` })], out);
+  expect(out).toHaveLength(5); // fifteen and a bit are 16 MB
+});
+
 test('garbage is counted, and what follows is read', () => {
   const good = line('statement: a');
   const torn = good.slice(0, 40);
