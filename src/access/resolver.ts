@@ -207,10 +207,13 @@ class Resolver implements AccessResolver {
       if (plan.steps.length === 0 && plan.reasons.length === 0) return;
       touched = true;
       const found = by.run(plan, statement.at);
+      if (by !== evaluation) evaluation.lookups.push(...by.lookups);
       reason ??= by.reason;
       accesses = accesses.length === 0 ? found : [...accesses, ...found];
     };
-    for (const item of entry.items) {
+    let { items } = entry;
+    for (let i = 0; i < items.length; i++) {
+      const item = items[i] as StatementPlan | Command;
       if (!('kind' in item)) run(item, evaluation);
       else if (item.kind === 'execute') {
         const prepared =
@@ -223,7 +226,11 @@ class Resolver implements AccessResolver {
           touched = true;
           reason ??= reasons.execute;
         }
-      } else this.obey(item, statement, scan);
+      } else {
+        this.obey(item, statement, scan);
+        // what follows in the same message is found by the new path
+        if (item.kind === 'path') items = this.entry(this.variantFor(statement), scan).items;
+      }
     }
     const { weight = 1 } = statement;
     if (weight !== 1) accesses = accesses.map((access) => ({ ...access, weight }));

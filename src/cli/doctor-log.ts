@@ -1,10 +1,13 @@
+import { changeColumns } from '../access/change-times.queries.ts';
 import { adviseLogging } from '../access/log-advice.ts';
 import { logSettings, roleLogSettings } from '../access/log-settings.queries.ts';
 import type { MigrationFile } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import { ForeshadowError } from '../core/errors.ts';
+import { ident, parseQualifiedName } from '../db/ident.ts';
 import { logOptionsOf } from '../logs/index.ts';
 import { type Check, ok, warn } from '../migration/preflight/checks.ts';
+import { usable } from '../pipeline/change-signals.ts';
 import { type LogTail, readTail } from '../pipeline/log-tail.ts';
 import { targetOf } from '../pipeline/log-target.ts';
 
@@ -24,6 +27,7 @@ export async function logChecks(ctx: Context, file: MigrationFile | null): Promi
     status === 'ok' ? { ...ok(id, message), ...(hint && { hint }) } : warn(id, message, hint),
   );
   if (!file) return checks;
+  checks.push(...(await signalChecks(ctx, file)));
   if (!file.queryLog) {
     const hint = 'Name the server’s log files in queryLog.path, as this process sees them.';
     return [
@@ -44,6 +48,19 @@ export async function logChecks(ctx: Context, file: MigrationFile | null): Promi
     checks.push(warn(id, error.message, error.hint));
   }
   return checks;
+}
+
+/** Change times that would not be used, and why. */
+async function signalChecks({ pool }: Context, file: MigrationFile): Promise<Check[]> {
+  if (Object.keys(file.signals).length === 0) return [];
+  const { schema, name } = parseQualifiedName(file.source);
+  const { rows } = await pool.query<{ oid: number | null }>(
+    'select to_regclass($1)::oid::int8::float8 as oid',
+    [ident(schema, name)],
+  );
+  const oid = rows[0]?.oid;
+  if (!oid) return [];
+  return usable(file, await changeColumns(pool, oid)).problems.map((problem) => warn('signals', problem));
 }
 
 function tailChecks(tail: LogTail, source: string): Check[] {

@@ -77,6 +77,14 @@ export function statusText(s: StatusDocument): string {
       `${percent(c.hit_share)} of ${c.reads} (random ${percent(c.random)}, LFU ${percent(c.lfu)}, LRU ${percent(c.lru)}, EWMA ${percent(c.ewma)}, best possible ${percent(c.oracle)})`,
     ]);
   }
+  if (s.query_log) {
+    const { resolved, unresolved, unresolved_shapes: shapes } = s.query_log;
+    const touching = resolved + unresolved;
+    if (touching > 0)
+      lines.push(['query log', `${percent(resolved / touching)} of ${touching} statements tell their rows`]);
+    for (const { share, reason, shape } of shapes.slice(0, 3))
+      lines.push(['', `${percent(share)} do not (${reason}): ${shape}`]);
+  }
   if (s.model) {
     const { drift, announced_problems: problems = [] } = s.model as {
       readonly drift?: { readonly message: string };

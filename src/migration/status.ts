@@ -4,6 +4,7 @@ import type { Knobs } from '../config/throttle-settings.ts';
 import type { CoverageReport } from '../shadow/coverage.ts';
 import type { Gate } from './gate.ts';
 import { type HealthLimits, healthLimits, type Warning, waiting, warningsOf } from './health.queries.ts';
+import { type LogCoverage, logCoverage } from './log-coverage.queries.ts';
 import { shadowFraction } from './shadow-size.store.ts';
 import { getMigration, type LockRecord, lockHistory, type Migration } from './status.store.ts';
 import type { ThrottleState } from './throttle/throttle.ts';
@@ -49,6 +50,8 @@ export interface StatusDocument {
       })
     | null;
   readonly coverage: CoverageReport | null;
+  /** what the query log tells of the source, and what it does not */
+  readonly query_log: LogCoverage | null;
   readonly gate: Gate;
   readonly rows: { readonly total: number; readonly migrated: number };
   readonly rate: number | null;
@@ -106,6 +109,7 @@ export async function describeMigration(
     migration_confidence_level: m.migration_confidence_level as number | null,
     confidence: confidence && confidenceDocument(confidence),
     coverage: m.coverage as CoverageReport | null,
+    query_log: await logCoverage(pool, m.id),
     gate: m.gate as Gate,
     rows: { total: Number(m.rows_total), migrated: Number(m.rows_migrated) },
     rate,

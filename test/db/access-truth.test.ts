@@ -4,6 +4,7 @@ import { columnsAndKey, surroundingsOf } from '../../src/access/catalogue.querie
 import { type AccessResolver, createAccessResolver } from '../../src/access/index.ts';
 import { seededRng } from '../../src/core/rng.ts';
 import { type TestDatabase, testDatabase } from '../support/database.ts';
+import { describeOlder, olderServer } from '../support/older-server.ts';
 
 /**
  * Random statements, of which the server says itself which rows they look at: the keys for which their conditions on the
@@ -351,4 +352,40 @@ test('what a plan calls resolved is what the server looks at', async () => {
   }
   expect(resolved).toBeGreaterThan(600);
   expect(found).toBeGreaterThan(1000);
+}, 120_000); // three round trips for each of 1,500 statements
+
+/** How the catalogue speaks of the table: views, routines, search paths. */
+async function catalogueTells(db: TestDatabase): Promise<void> {
+  await db.pool.query(`
+    create schema app; create schema archive; create role "shop ${db.name}";
+    create table app.orders (id int primary key, n int); create table archive.orders (id int);
+    create view app.some as select id as k from app.orders; create view public.stacked as select k from app.some;
+    create function app.direct() returns void language plpgsql as 'begin update app.orders set n = 1; end';
+    create function app.indirect() returns void language sql as 'select app.direct()';
+    create function app.body() returns bigint language sql begin atomic select count(*) from app.orders; end;
+    create function app.other() returns int language sql as 'select 1';
+    create procedure app.proc() language sql as 'delete from app.orders';
+    alter role "shop ${db.name}" set search_path = 'app', public;
+    alter database ${db.name} set search_path = archive, app`);
+  const { views, routines, searchPath, searchPathOf, namesakes } = await surroundingsOf(
+    db.pool,
+    'app',
+    'orders',
+  );
+  expect(views.map(({ schema, name }) => `${schema}.${name}`)).toEqual(['app.some', 'public.stacked']);
+  expect([...routines].sort()).toEqual(['body', 'direct', 'indirect', 'proc']);
+  expect(searchPath).toEqual(['archive', 'app']);
+  expect(searchPathOf.get(`shop ${db.name}`)).toEqual(['app', 'public']);
+  expect(namesakes).toEqual(['archive']);
+  await db.pool.query(`drop role "shop ${db.name}"`);
+}
+
+test('the catalogue tells of views, routines and search paths', async () => {
+  await catalogueTells(await testDatabase());
+});
+
+describeOlder('on an older server', () => {
+  test('the catalogue tells the same', async () => {
+    await catalogueTells(await testDatabase(await olderServer()));
+  });
 });

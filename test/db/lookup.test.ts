@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { batchesAfter } from '../../src/access/store.queries.ts';
+import { describeMigration } from '../../src/migration/status.ts';
 import { Mining } from '../../src/pipeline/mining.ts';
 import { startMigration } from '../../src/pipeline.ts';
 import { afterFile } from '../support/database.ts';
@@ -75,6 +76,17 @@ test('rows are looked up by an indexed column, a bounded number of them, and onl
     'rows are not looked up by note: no whole index begins with it',
     'rows are not looked up by nothing: there is no such column',
   ]);
+
+  // the status tells it by shape, with its share
+  const { query_log: told } = await describeMigration(db.ctx.pool, 'm');
+  expect(told).toMatchObject({ resolved: 4, unresolved: 6 });
+  expect(told?.unresolved_shapes.reduce((sum, { share }) => sum + share, 0)).toBeCloseTo(0.6);
+  expect(told?.unresolved_shapes).toContainEqual({
+    shape: 'select * from s where note = ?',
+    count: 1,
+    share: 0.1,
+    reason: 'no condition on the key',
+  });
 
   // more values than a second allows: the rest is left open, and said to be
   const many = Array.from({ length: 1200 }, (_, i) => line(`select * from s where email = 'v${i}'`));

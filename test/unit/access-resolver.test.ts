@@ -482,10 +482,12 @@ describe('what a session has set and prepared', () => {
         ['c', read, 'app'],
         ['c', read, 'anna'],
         ['a', 'select * from app.orders where id = 6'],
+        ['d', 'set search_path to app; select * from orders where id = 7'],
+        ['d', 'set search_path to public; select * from orders where id = 8'],
       ]),
     ).toEqual([
       ...['other', 'other', 'R5', 'other', 'other', 'other', 'other', 'R5', 'other', 'other'],
-      ...['other', 'R5', 'other', 'other', 'R5', 'other', 'R6'],
+      ...['other', 'R5', 'other', 'other', 'R5', 'other', 'R6', 'R7', 'other'],
     ]);
     const roles = { ...app, searchPathOf: new Map([['erika', ['app']]]) };
     expect(
@@ -533,6 +535,29 @@ test('EXECUTE beside which the log gives the PREPARE', async () => {
     });
     expect(found.accesses).toEqual([{ key, op: 'R', at: 0 }]);
   }
+});
+
+test('values of a column that may be looked up, also through EXECUTE, and never with a LIMIT', async () => {
+  const resolver = await createAccessResolver({
+    ...orders,
+    lookups: [{ name: 'customer', type: 'integer' }],
+  });
+  const run = (sql: string) => resolver.resolve({ at: 3, sql, params: null, session: 's' });
+  const wanted = (op: string, ...values: string[]) => [{ column: 0, op, values }];
+  expect(run("select * from orders where customer in ('07', 8)").lookup?.wanted).toEqual(
+    wanted('R', '7', '8'),
+  );
+  expect(run('update orders set note = 1 where customer = 7').lookup?.wanted).toEqual(wanted('W', '7'));
+  run('prepare one as select * from orders where customer = $1');
+  expect(run('execute one(9)').lookup?.wanted).toEqual(wanted('R', '9'));
+  expect(run('select * from orders where customer = 7 and id = 1').accesses).toHaveLength(1);
+  for (const sql of [
+    'select * from orders where customer = 7 limit 1',
+    'delete from orders where customer = 7',
+    'update orders set customer = 8 where customer = 7',
+  ])
+    expect(run(sql).outcome, sql).toBe('unresolved');
+  expect(resolver.statistics()).toMatchObject({ resolved: 1, unresolved: 3 });
 });
 
 test('a sampled statement stands for several', async () => {

@@ -78,6 +78,23 @@ export const Status = Type.Object(
         closed,
       ),
     ),
+    query_log: nullable(
+      Type.Object(
+        {
+          executions: count,
+          resolved: count,
+          unresolved: count,
+          unresolved_shapes: Type.Array(
+            Type.Object({ shape: Type.String(), count, share: number, reason: Type.String() }, closed),
+          ),
+        },
+        {
+          ...closed,
+          description:
+            'Statements in the log that touch the source: whose rows are known, and whose are not.',
+        },
+      ),
+    ),
     gate: Type.Object({ open: Type.Boolean(), reasons: Type.Array(Type.String()) }, closed),
     rows: Type.Object({ total: count, migrated: count }, closed),
     rate: nullable(Type.Number({ description: 'Rows a second.' })),
