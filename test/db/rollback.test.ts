@@ -168,6 +168,8 @@ describe('rollback', () => {
     const file = migrationOf({ ...shop.file, target: 'other.t' });
     await db.run(file);
     expect((await of()).join()).toContain('capture');
+    const other = migrationOf({ ...file, cutover: { ...file.cutover, finish: 'route' } });
+    expect((await db.run(other)).status, 'what the file says by now is of no account').toBe('COMPLETED');
     await rollBackMigration(db.ctx, 'm', { attempts: 100 });
     expect((await of()).filter((line) => !/other\./.test(line))).toEqual(before);
     expect(await catalogueOf(db.pool, 'foreshadow')).not.toContainEqual(
