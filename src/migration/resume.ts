@@ -30,6 +30,8 @@ export async function resume(pool: Pool, known: Migration, file: MigrationFile):
       `migration ${file.name} is ${known.status}; use another name, or uninstall first`,
     );
   }
+  // how it was cut over is how it is rolled back, whatever the file says by now
+  if (known.status === 'COMPLETED') return known;
   const { rows } = await pool.query<Migration>(
     'update foreshadow.migration_status set definition = $2 where id = $1 returning *',
     [known.id, JSON.stringify(file)],

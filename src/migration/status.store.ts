@@ -286,6 +286,8 @@ export interface LockRecord {
   readonly wait_ms: number;
   readonly hold_ms: number;
   readonly attempts: number;
+  /** that were held together */
+  readonly tables?: readonly string[];
 }
 
 export async function lockHistory(db: Pool, id: number): Promise<(LockRecord & { at: Date })[]> {

@@ -71,7 +71,10 @@ async function lanesAtWork(run: Run): Promise<void> {
 export async function finalizeNow(run: Run, dropOld: boolean): Promise<Finalized> {
   const { ctx, migration } = run;
   run.emit({ type: 'step', step: 'finalizing', at: run.at });
-  if (migration.status === 'COMPLETED') await settle(run);
+  if (migration.status === 'COMPLETED') {
+    await settle(run);
+    if (!run.migration.settled_at) run.checkTime(); // the next stretch goes on
+  }
   const finalized = await finalize(ctx.pool, migration.name, { clock: ctx.clock, dropOld });
   await fulfilOrder(ctx.pool, migration.id, 'finalize');
   run.moved(finalized.migration);

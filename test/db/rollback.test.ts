@@ -168,6 +168,8 @@ describe('rollback', () => {
     const file = migrationOf({ ...shop.file, target: 'other.t' });
     await db.run(file);
     expect((await of()).join()).toContain('capture');
+    const other = migrationOf({ ...file, cutover: { ...file.cutover, finish: 'route' } });
+    expect((await db.run(other)).status, 'what the file says by now is of no account').toBe('COMPLETED');
     await rollBackMigration(db.ctx, 'm', { attempts: 100 });
     expect((await of()).filter((line) => !/other\./.test(line))).toEqual(before);
     expect(await catalogueOf(db.pool, 'foreshadow')).not.toContainEqual(
@@ -385,6 +387,21 @@ describe('the way back', () => {
     expect(await m.sql('select id, amount_cents from s where id = 3000')).toEqual([
       { id: 3000, amount_cents: 100 },
     ]);
+  });
+
+  it('is barred by a key that the old table would not find again', async () => {
+    const m = await completed({
+      setup: `create table s (id text primary key, v int); insert into s select 'k' || g, g from generate_series(1, 100) g;
+              create table t (id text primary key, v bigint);`,
+      file: { map: { id: 'lower(id)', v: 'v::bigint' }, back: { id: 'id' } },
+      expected: 'select lower(id), v::bigint from s',
+    });
+    await m.sql(`insert into s values ('K900', 900); delete from s where id = 'k3'`);
+    const refused = await failureOf(rollBack(m));
+    expect(refused).toMatchObject({ code: 'MAP_FAILS', message: expect.stringMatching(/another key.*K900/) });
+    await m.sql(`update s set id = 'k900' where id = 'K900'`);
+    await rollBack(m);
+    expect(await m.sql(`select id from s where v in (3, 900)`)).toEqual([{ id: 'k900' }]);
   });
 
   it('refuses to truncate the new table while it is open', async () => {

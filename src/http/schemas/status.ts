@@ -147,6 +147,7 @@ export const Status = Type.Object(
           wait_ms: number,
           hold_ms: number,
           attempts: count,
+          tables: Type.Optional(Type.Array(Type.String(), { description: 'Held together.' })),
           at: timestamp,
         },
         closed,

@@ -219,7 +219,8 @@ export class Disturbances {
         'v = v + 1',
         shape.keyTexts(1990, () => 0),
       );
-      for (let i = 0; i < 200 && !this.#around.stop.now; i++) {
+      // a writer that waits for this row must not be held for long, however slow the machine is
+      for (const end = performance.now() + 5000; performance.now() < end && !this.#around.stop.now; ) {
         const place = await this.look();
         if (place?.status === until || /attempt [3-9]/.test(place?.waits ?? '')) break;
         await sleep(25);
