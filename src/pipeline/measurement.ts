@@ -6,6 +6,7 @@ import type { Context } from '../context.ts';
 import { withClient } from '../db/tx.ts';
 import { type Gate, triggerMigration } from '../migration/gate.ts';
 import { type Migration, updateStatus } from '../migration/status.store.ts';
+import type { ThrottleState } from '../migration/throttle/throttle.ts';
 import type { Coverage, CoverageReport } from '../shadow/coverage.ts';
 import { shadowCounts } from '../shadow/wanted.queries.ts';
 import { backlog } from '../sync/lane.queries.ts';
@@ -78,9 +79,16 @@ export async function measure(
     evaluated_at: new Date(ctx.clock.now() * 1000),
     gate,
     ...(lanes ? { lag } : {}),
-    wait_reason: gate.open ? null : (gate.reasons[0] ?? null),
+    wait_reason: gate.open ? null : waitReason(gate, migration),
   });
   return { gate, known: learnt };
+}
+
+/** What holds the gate; and what holds the lanes, if that is why. */
+function waitReason({ reasons }: Gate, { throttle_state }: Migration): string | null {
+  const { source, reason } = (throttle_state ?? {}) as Partial<ThrottleState>;
+  if (!reasons[0]) return null;
+  return source ? `${reasons[0]} (${reason})` : reasons[0];
 }
 
 function modelAge({ clock }: Context, { model }: Migration): number | null {

@@ -7,8 +7,9 @@ import { systemClock } from '../../src/core/clock.ts';
 import { startEmbedded } from '../../src/db/embedded.ts';
 import { initSchema } from '../../src/db/migrate.ts';
 import { findMigration, type Migration } from '../../src/migration/status.store.ts';
+import type { ThrottleState } from '../../src/migration/throttle/throttle.ts';
 import { accountsFile, balance, createAccounts, Load, type LoadWindow, together } from './application.ts';
-import { type BenchReport, round } from './server.ts';
+import { type BenchReport, round, unthrottled } from './server.ts';
 import { foreshadow } from './worker.ts';
 
 const execute = promisify(execFile);
@@ -23,13 +24,6 @@ const gate = {
   confidence: { threshold: 0, fieldThreshold: 0, consecutive: 1 },
   cutover: { reads: 'when-confident', writes: 'auto' },
 } as const;
-const none = {
-  maxLag: 'none',
-  maxActive: 'none',
-  checkpointEvery: 'none',
-  maxLatency: 'none',
-} as const;
-
 /** A database of its own with the application's table, and the load on it. */
 interface Stage {
   readonly url: string;
@@ -86,7 +80,7 @@ export async function throttle(
     server: postgres.version,
     rows,
     sessions: options.sessions,
-    unthrottled: await stage('unthrottled', (s, alone) => migrated(s, alone, { throttle: none })),
+    unthrottled: await stage('unthrottled', (s, alone) => migrated(s, alone, { throttle: unthrottled })),
     throttled: await stage('throttled', (s, alone) => migrated(s, alone, {})),
     pg_repack: peer('pg_repack', binaries) ?? (await stage('repacked', (s, alone) => repacked(s, alone))),
     pgcopydb:
@@ -163,11 +157,11 @@ async function migrated(stage: Stage, alone: LoadWindow, given: object): Promise
         total: migration.eta_total_s as number | null,
       });
       if (share > (errors.length + 1) / 5) errors.push(await progressError(pool, migration));
-      const { source } = (migration.throttle_state ?? {}) as { source?: string | null };
-      const held = source ?? 'full speed';
+      const { source, share: driven = 1 } = (migration.throttle_state ?? {}) as Partial<ThrottleState>;
+      const held = source ?? (driven < 1 ? 'its beginning' : 'nothing');
       reasons.set(held, (reasons.get(held) ?? 0) + 1);
     } else if (seen.length && !copied) copied = performance.now();
-    if (phase === 'ready' && !ready) ready = performance.now();
+    if ((phase === 'ready' || phase === 'completed') && !ready) ready = performance.now();
     if (!copied && performance.now() - began > stage.seconds * 1000) {
       await worker.kill();
       over = true;
@@ -175,9 +169,11 @@ async function migrated(stage: Stage, alone: LoadWindow, given: object): Promise
   }
   const windows = phases.get('copy') ?? [];
   const looks = [...reasons.values()].reduce((a, b) => a + b, 0);
+  const whole = [...phases].flatMap(([phase, each]) => (phase === 'starting' ? [] : each));
   return {
     ...compared(alone, windows),
     ...(copied ? {} : { unfinished: `stopped after ${stage.seconds} s: ${last?.wait_reason}` }),
+    whole_migration: compared(alone, whole),
     rows_per_s: copied ? Math.round(stage.rows / together(windows).seconds) : null,
     held_back_by: Object.fromEntries([...reasons].map(([source, n]) => [source, round(n / looks, 2)])),
     eta: etaError(seen, copied, ({ eta }) => eta),

@@ -17,6 +17,8 @@ const every = 0.5;
 /** While nothing is copied, the latency without a copy is measured this often, in seconds, once it is known. */
 const idleProbeEvery = 2;
 const probesAtOnce = 3;
+/** Seconds without a copy, after which the next one begins gently again. */
+const idleAfter = 5;
 /** The same change of mind is not written down more often than this, in seconds. */
 const saidEvery = 5;
 
@@ -68,6 +70,7 @@ export class Throttle {
   #drive: Drive = unbridled;
   #measured: Measurement | null = null;
   #copied = 0;
+  #copiedAt = 0;
   #turn = 0;
   #probedAt = 0;
   #saidAt = 0;
@@ -81,8 +84,7 @@ export class Throttle {
     const knobs = migration.throttle as Knobs;
     this.#knobs = JSON.stringify(knobs);
     this.#settings = settingsOf(migration.definition, knobs);
-    const bound = Object.values(this.#settings.limits).some((limit) => limit !== null);
-    if (bound) this.#drive = beginning;
+    if (this.#bound) this.#drive = beginning;
     lanes.keep(paceOf(this.#drive, this.#settings));
   }
 
@@ -124,6 +126,10 @@ export class Throttle {
     return this.#drive.reason ?? (rowsPerSecond === null ? null : `copy limited to ${rowsPerSecond} rows/s`);
   }
 
+  get #bound(): boolean {
+    return Object.values(this.#settings.limits).some((limit) => limit !== null);
+  }
+
   async #run(): Promise<void> {
     const { clock, log } = this.#options;
     const { signal } = this.#stop;
@@ -151,6 +157,9 @@ export class Throttle {
     const done = lanes.totals.copied + lanes.totals.moved;
     const copying = done > this.#copied;
     this.#copied = done;
+    if (copying) this.#copiedAt = clock.now();
+    else if (clock.now() - this.#copiedAt > idleAfter && this.#bound && !this.#drive.held)
+      this.#drive = beginning;
     if (!copying && (this.#drive.share === 1 || this.#drive === beginning)) {
       // nothing to hold back: only what the operator wants, and now and then how things are without us
       this.#obey(await readWishes(client, migration.id));

@@ -193,6 +193,8 @@ export class Seed {
       predict: { every: evict ? '200ms' : '1s' },
       confidence: { threshold: 0, fieldThreshold: 0, consecutive: evict ? 4 : 1, every: '50ms' },
       copy: { lanes: shape.lanes, chunkRows, ...(rowsPerSecond ? { rowsPerSecond } : {}) },
+      // five writers at full speed would have the copy crawl; what is sought here is what goes wrong, not good manners
+      throttle: { maxLatency: 'none', checkpointEvery: 'none', maxActive: 'none', maxLag: 'none' },
       cutover: { reads: 'when-confident', writes: 'auto', isolation: briefStop ? 'read-committed' : 'any' },
     };
     await writeFile(join(this.#folder, 'm.json'), JSON.stringify(file));
