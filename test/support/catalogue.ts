@@ -15,7 +15,7 @@ const kinds: Readonly<Record<string, string>> = {
   column: `select c.relnamespace::regnamespace::text, format('%s #%s %s %s notnull %s default %s %s %s dropped %s collation %s storage %s compression %s target %s acl %s options %s',
                c.oid::regclass, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid),
                a.attidentity, a.attgenerated, a.attisdropped, a.attcollation::regcollation, a.attstorage, a.attcompression,
-               a.attstattarget, a.attacl, a.attoptions)
+               a.attstattarget, a.attacl, array(select o from unnest(a.attoptions) o where o !~ '^pg_attver=' order by 1))
              from pg_attribute a join pg_class c on c.oid = a.attrelid
              left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
             where ${ours('c.relnamespace')} and a.attnum > 0 and c.relkind <> 't'`,
@@ -59,7 +59,7 @@ const kinds: Readonly<Record<string, string>> = {
 export async function catalogueOf(pool: Pool, without = ''): Promise<string[]> {
   const client = await pool.connect();
   try {
-    await client.query('set search_path = pg_catalog');
+    await client.query('set search_path = pg_catalog; set jit = off');
     const all = Object.entries(kinds).map(
       ([kind, sql]) =>
         `select '${kind}: ' || what as line from (${sql}) as listed(place, what) where place = '' or place <> $1`,

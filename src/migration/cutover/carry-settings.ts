@@ -27,8 +27,11 @@ export async function settingsSql(client: ClientBase, move: Move): Promise<strin
      select format('alter table %s alter column %I set statistics %s', $3::text, (s).attname, (s).attstattarget)
        from both_columns where coalesce((s).attstattarget, -1) >= 0 and coalesce((t).attstattarget, -1) < 0
      union all
-     select format('alter table %s alter column %I set (%s)', $3::text, (s).attname, array_to_string((s).attoptions, ', '))
-       from both_columns where (s).attoptions is not null and (t).attoptions is null
+     -- by name: newer servers keep a version number of their own among these
+     select format('alter table %s alter column %I set (%s)', $3::text, (s).attname, o)
+       from both_columns, unnest((s).attoptions) o
+      where o ~ '^n_distinct(_inherited)?=' and not exists (
+        select from unnest((t).attoptions) theirs where split_part(theirs, '=', 1) = split_part(o, '=', 1))
      union all
      select format('alter table %s alter column %I set storage %s', $3::text, (s).attname,
               case (s).attstorage when 'p' then 'plain' when 'e' then 'external' when 'm' then 'main' else 'extended' end)

@@ -1,0 +1,50 @@
+import { expect, test } from 'vitest';
+import { abort } from '../../src/migration/abort.ts';
+import { catalogueOf } from '../support/catalogue.ts';
+import { failureOf, migrationDatabase, migrationOf } from '../support/migrations.ts';
+
+const tables = `
+  create table s (id int primary key, n int not null, tag text); create table t (id bigint primary key, n int not null, tag text);
+  insert into s select i, i, 'x' from generate_series(1, 100) i; create table child (s_id int);`;
+const byHand = migrationOf({ cutover: { writes: 'operator' } });
+
+test('what comes to depend on the source while it migrates goes along too', async () => {
+  const db = await migrationDatabase(tables);
+  await db.run(byHand, { until: 'IN_PROGRESS' });
+  await db.pool.query(
+    'create view seen as select id, n from s; alter table child add constraint late foreign key (s_id) references s; insert into child values (3)',
+  );
+  expect((await db.run(migrationOf())).status).toBe('COMPLETED');
+  await db.pool.query('delete from s where id = 100');
+  const { rows } = await db.pool.query('select count(*)::int as n from seen');
+  expect(rows).toEqual([{ n: 99 }]);
+  await expect(db.pool.query('delete from s where id = 3')).rejects.toThrow(/"late" on table "child"/);
+  await expect(db.pool.query('insert into child values (100)')).rejects.toThrow(/"late"/);
+});
+
+test('what cannot go along stops the swap by name, and nothing is lost', async () => {
+  const db = await migrationDatabase(tables);
+  await db.run(byHand, { until: 'IN_PROGRESS' });
+  await db.pool.query('create materialized view kept as select n from s');
+  const error = await failureOf(db.run(migrationOf()));
+  expect(error).toMatchObject({
+    code: 'DEPENDENT_REFUSED',
+    message: expect.stringMatching(
+      /materialized view public\.kept depends on it, and came after the migration began/,
+    ),
+  });
+  await db.pool.query('drop materialized view kept');
+  expect((await db.run(migrationOf())).status).toBe('COMPLETED');
+});
+
+test('abort before the write cutover leaves all that is bound to the source as it was', async () => {
+  const db = await migrationDatabase(`${tables}
+    create view seen as select id, n from s; alter table child add foreign key (s_id) references s; create statistics st on n, tag from s;
+    create function pass() returns trigger language plpgsql as 'begin return new; end'; create trigger mine before insert on s for each row execute function pass();
+    create policy own on s using (n > 0); alter table s enable row level security, replica identity full, set (fillfactor = 70); create publication p for table s;
+    create function total() returns bigint language sql begin atomic select sum(n) from s; end; grant select on s to public;`);
+  const before = await catalogueOf(db.pool, 'foreshadow');
+  await db.run(byHand, { until: 'IN_PROGRESS' });
+  await abort(db.ctx.pool, 'm', { clock: db.ctx.clock, grace: 0 });
+  expect(await catalogueOf(db.pool, 'foreshadow')).toEqual(before);
+});
