@@ -127,6 +127,37 @@ describe('before the migration begins', () => {
     expect(refused).toMatchObject({ code: 3, stderr: expect.stringContaining('until this is mended') });
   }, 120_000);
 
+  it('a partitioned target, a wide key and a table of the same name elsewhere are no hindrance', async () => {
+    const db = await migrationDatabase(`
+      create schema other; create table other.s (id int primary key, v int);
+      create table s (a int, "B b" text, v int, primary key (a, "B b"));
+      insert into s select g, 'b' || g, g % 2000 from generate_series(1, 20000) g; create index on s (v); analyze s;
+      create table t (a bigint, "B b" text, v bigint, primary key (a, "B b")) partition by hash (a);
+      create table t_0 partition of t for values with (modulus 2, remainder 0);
+      create table t_1 partition of t for values with (modulus 2, remainder 1);`);
+    const app = await db.client(logged);
+    await app.query('select v from other.s where id = 5');
+    await app.query('select v from s where a = $1 and "B b" = $2', [5, 'b5']);
+    await app.query('select a from s where v = $1', [5]);
+    await app.end();
+    const migration = migrationOf({
+      key: ['a', 'B b'],
+      map: { a: 'a::bigint', v: 'v::bigint' },
+      queryLog: { path: inject('serverLogGlob') },
+    });
+    const report = await reportStatements(db.ctx, migration, await preflight(db.ctx.pool, migration));
+    expect(report.statements).toHaveLength(2);
+    expect(of(report, /B b/)).toMatchObject({
+      slow_on_overlay: null,
+      error_on_overlay: null,
+      prepared_breaks: true,
+    });
+    expect(of(report, /v = \?$/).advice.map(({ sql }) => sql)).toEqual([
+      'create index concurrently on "public"."s" ((("v")::bigint))',
+      'create index concurrently on "public"."t" ("v")',
+    ]);
+  });
+
   it('a role that runs in SERIALIZABLE is named, and so is a value that the new type does not take', async () => {
     const db = await migrationDatabase(shopSql(2000));
     const role = `strict_${db.name}`;
