@@ -41,15 +41,22 @@ const count = (tally: Tally, op: string, key: string | number) =>
   tally.set(`${op} ${key}`, (tally.get(`${op} ${key}`) ?? 0) + 1);
 const sorted = (tally: Tally) => Object.fromEntries([...tally].sort());
 
+/** How much an application may do: so much a kill, however slow the machine is. */
+interface Leave {
+  statements: number;
+  over: boolean;
+}
+const statementsEachKill = 100;
+
 /** An application, and its own record of what it did. Only its sessions are logged. */
-async function application(
-  db: TestDatabase,
-  tally: Tally,
-  stop: { now: boolean },
-  how: string,
-): Promise<void> {
+async function application(db: TestDatabase, tally: Tally, leave: Leave, how: string): Promise<void> {
   const client = await db.client({ application_name: 'shop', options: how });
-  while (!stop.now) {
+  for (let done = 0; !leave.over; done++) {
+    if (done >= leave.statements) {
+      await sleep(5);
+      done--;
+      continue;
+    }
     const key = below(50) + 1;
     const kind = below(4);
     if (kind === 0) await client.query(`select * from s where id = ${key}`);
@@ -97,12 +104,12 @@ test(`following a log in three formats, killed ${kills} times at random, with ro
     }),
   );
   const truth: Tally = new Map();
-  const stop = { now: false };
+  const leave: Leave = { statements: statementsEachKill, over: false };
   const writers = [
     '-c log_statement=all',
     '-c log_min_duration_statement=0',
     '-c log_statement=all -c log_duration=on',
-  ].map((how) => application(db, truth, stop, how));
+  ].map((how) => application(db, truth, leave, how));
 
   const program = fileURLToPath(new URL('./follow-child.ts', import.meta.url));
   const names = formats.map(([format]) => format);
@@ -116,7 +123,7 @@ test(`following a log in three formats, killed ${kills} times at random, with ro
   let total = 0;
   let child = spawn();
   const end = async () => {
-    stop.now = true;
+    leave.over = true;
     child.process.kill('SIGKILL');
     await child.ended;
     await Promise.allSettled(writers);
@@ -128,13 +135,14 @@ test(`following a log in three formats, killed ${kills} times at random, with ro
       const next = spawn();
       await ready(next);
       for (const [, ending] of formats) compressed += await compressOld(folder, ending);
+      leave.statements += statementsEachKill;
       await sleep(below(200));
       expect(child.process.exitCode, child.output.stderr).toBe(null);
       child.process.kill('SIGKILL');
       await child.ended;
       child = next;
     }
-    stop.now = true;
+    leave.over = true;
     await Promise.all(writers);
     total = [...truth.values()].reduce((a, b) => a + b, 0);
     for (const { migration } of followed)
