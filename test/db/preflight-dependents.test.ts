@@ -1,5 +1,8 @@
+import { pino } from 'pino';
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { createPool } from '../../src/db/pool.ts';
 import { preflight } from '../../src/migration/preflight/preflight.ts';
+import { testDatabase } from '../support/database.ts';
 import {
   expectRefusal,
   type MigrationDatabase,
@@ -218,4 +221,19 @@ test('what goes along and what stays behind is told by name', async () => {
       'stay with the old table, since the map changes their columns: check rich (over cents), index s_cents (over cents), index s_half (over cents)',
     ],
   ]);
+});
+
+test('all of it is told before there is a schema of ours', async () => {
+  const bare = await testDatabase();
+  await bare.pool.query(`${tables}
+    create view seen as select id from s; create function f() returns trigger language plpgsql as 'begin return new; end';
+    create trigger mine before insert on s for each row execute function f(); alter table s add foreign key (n) references parent;`);
+  const pool = createPool({
+    url: bare.url,
+    applicationName: 'foreshadow test',
+    log: pino({ level: 'silent' }),
+  });
+  const { error, checks } = await preflight(pool, migrationOf()).finally(() => pool.end());
+  expect(error).toBeNull();
+  expect(checks.filter(({ message }) => / goes along with the swap/.test(message))).toHaveLength(3);
 });

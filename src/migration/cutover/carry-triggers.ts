@@ -36,7 +36,7 @@ export async function triggerHandovers(client: ClientBase, move: Move): Promise<
             format('%s.%s', quote_ident(n.nspname), quote_ident(c.relname)) as table, p.oid::regprocedure::text as function, has_function_privilege(p.oid, 'EXECUTE') as may_execute
        from pg_trigger t join pg_proc p on p.oid = t.tgfoid
        join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
-      where t.tgrelid = $1 and not t.tgisinternal and t.tgparentid = 0 and p.pronamespace <> 'foreshadow'::regnamespace
+      where t.tgrelid = $1 and not t.tgisinternal and t.tgparentid = 0 and p.pronamespace is distinct from to_regnamespace('foreshadow')
       order by t.tgname`,
     [move.from.oid],
   );
