@@ -1,5 +1,6 @@
-import { expect, test } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { abort } from '../../src/migration/abort.ts';
+import { atTheSwap, type RigOptions } from '../chaos/rig.ts';
 import { catalogueOf } from '../support/catalogue.ts';
 import { failureOf, migrationDatabase, migrationOf } from '../support/migrations.ts';
 
@@ -47,4 +48,40 @@ test('abort before the write cutover leaves all that is bound to the source as i
   await db.run(byHand, { until: 'IN_PROGRESS' });
   await abort(db.ctx.pool, 'm', { clock: db.ctx.clock, grace: 0 });
   expect(await catalogueOf(db.pool, 'foreshadow')).toEqual(before);
+});
+
+const cleanups: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const work of cleanups.splice(0).reverse()) await work();
+});
+
+const small: RigOptions = {
+  setup: `create table s (id int primary key, v int); insert into s select g, g from generate_series(1, 100) g;
+          create table t (id bigint primary key, v int);`,
+  expected: 'select id::bigint, v from s',
+};
+
+test('a view that comes while the locks are taken is seen, and the next try takes it along', async () => {
+  const { m } = await atTheSwap(small, cleanups);
+  const waits: string[] = [];
+  let late = false;
+  await m.cutOverWrites({
+    onWait: async (reason) => void waits.push(reason),
+    connect: async () => {
+      const client = await m.db.ctx.connect('cutover');
+      const query = client.query.bind(client) as (...args: unknown[]) => Promise<unknown>;
+      client.query = (async (...args: unknown[]) => {
+        const answer = await query(...args);
+        if (/^lock table .* in exclusive mode$/.test(String(args[0])) && !late) {
+          late = true;
+          await m.sql('create view seen as select id from s');
+        }
+        return answer;
+      }) as unknown as typeof client.query;
+      return client;
+    },
+  });
+  expect(waits.join('\n')).toMatch(/what depends on "public"\."s" has just changed/);
+  await m.sql('delete from s where id = 7');
+  expect(await m.sql('select count(*)::int as n from seen')).toEqual([{ n: 99 }]);
 });

@@ -198,3 +198,24 @@ test('every dependent is named, each once', async () => {
     expect.stringMatching(/target public\.t: rule _RETURN on view public\.v2/),
   ]);
 });
+
+test('what goes along and what stays behind is told by name', async () => {
+  await db.pool.query(`
+    create table s (id serial primary key, n int default 3 constraint positive check (n > 0), cents int constraint rich check (cents > 0), tag text unique);
+    create table t (id bigint primary key, n int, amount numeric, tag text);
+    create index s_cents on s (cents, n); create index s_half on s (n) where cents > 5; create index s_lower on s (lower(tag));`);
+  const { error, checks } = await preflight(db.ctx.pool, migrationOf({ map: { amount: 'cents / 100.0' } }));
+  expect(error).toBeNull();
+  expect(
+    checks.flatMap(({ id, status, message }) => (id === 'parts of source' ? [[status, message]] : [])),
+  ).toEqual([
+    [
+      'ok',
+      'go along where the target has none of its own: check positive, default of n, index s_lower, index s_tag_key',
+    ],
+    [
+      'warn',
+      'stay with the old table, since the map changes their columns: check rich (over cents), index s_cents (over cents), index s_half (over cents)',
+    ],
+  ]);
+});

@@ -94,7 +94,9 @@ export async function dependentsOfTarget(client: ClientBase, target: CatalogTabl
   for (const { catalog, object } of await boundObjects(client, target.oid)) {
     // policies hold for others only, and statistics for nobody
     if (catalog === 'pg_policy' || catalog === 'pg_statistic_ext') continue;
-    refused.push(`${object} depends on it`);
+    refused.push(
+      `${object} depends on it: the swap gives it those of the source, and it must have none before`,
+    );
   }
   for (const { name, all } of await widePublications(client, target))
     if (all)

@@ -11,6 +11,7 @@ import { partialKeyColumns } from '../key-map.ts';
 import { type Check, firstRefusal, ok, refuse, warn } from './checks.ts';
 import { dependentsOfSource, dependentsOfTarget } from './dependents.ts';
 import { replaceColumns } from './expression.ts';
+import { partsOfSource } from './parts.ts';
 import { preparedStatements } from './prepared.ts';
 import { rehearseRowMap } from './rehearsal.ts';
 import { resolveBackMap, resolveInvariants, resolveRowMap } from './row-map.ts';
@@ -87,6 +88,7 @@ async function examine(
   const move = forwardMove(tablesOf(source, target, map.columns), source, final);
   checks.push(...(await dependentsOfSource(client, source, move)));
   checks.push(...(await dependentsOfTarget(client, target)));
+  checks.push(...(await partsOfSource(client, move)));
 
   const full = await client.query(`select 1 from ${ident(target.schema, target.name)} limit 1`);
   if (full.rowCount)
