@@ -404,6 +404,18 @@ describe('the way back', () => {
     expect(await m.sql(`select id from s where v in (3, 900)`)).toEqual([{ id: 'k900' }]);
   });
 
+  it('keeps the next migration of the table waiting until it is finalized', async () => {
+    const m = await completed();
+    await m.sql('drop view t; create table t2 (like s including all)');
+    const next = migrationOf({ name: 'next', target: 'public.t2' });
+    expect(await failureOf(m.db.run(next, { until: 'PLANNED' }))).toMatchObject({
+      code: 'CONFLICT',
+      message: expect.stringContaining('can still be rolled back'),
+    });
+    await finalizeMigration(m.db.ctx, 'm', { dropOld: true });
+    expect((await m.db.run(next)).status).toBe('COMPLETED');
+  });
+
   it('refuses to truncate the new table while it is open', async () => {
     const m = await completed();
     const refused = await failureOf(m.sql('truncate s'));

@@ -5,6 +5,7 @@ import type { MappedColumn, PhysicalNames, TablePlan } from '../../core/plan.ts'
 import { type CatalogTable, type KeyIndex, keyIndexes, readTable } from '../../db/catalog.ts';
 import { ident, parseQualifiedName } from '../../db/ident.ts';
 import { withClient } from '../../db/tx.ts';
+import { captureTrigger } from '../../sync/capture.ts';
 import { forwardMove } from '../cutover/move.ts';
 import { partialKeyColumns } from '../key-map.ts';
 import { type Check, firstRefusal, ok, refuse, warn } from './checks.ts';
@@ -73,6 +74,10 @@ async function examine(
     return { checks, error: firstRefusal(checks), draft: null, source, target };
   }
   checks.push(ok('source', `${file.source}: about ${Math.max(0, source.estimatedRows)} rows`));
+  if (await isCaptured(client, source)) {
+    const message = `another migration works on ${file.source}, or can still be rolled back; abort or finalize it first`;
+    checks.push(refuse('source', new ForeshadowError('CONFLICT', message)));
+  }
 
   for (const what of await refusedPartitions(client, target, source))
     checks.push(
@@ -205,6 +210,14 @@ async function namesTaken(client: ClientBase, source: CatalogTable, target: Cata
     [target.oid, target.name, `${source.name.slice(0, 59)}_old`],
   );
   return rows.map((row) => row.name);
+}
+
+async function isCaptured(client: ClientBase, { oid }: CatalogTable): Promise<boolean> {
+  const { rowCount } = await client.query('select 1 from pg_trigger where tgrelid = $1 and tgname = $2', [
+    oid,
+    captureTrigger,
+  ]);
+  return rowCount !== 0;
 }
 
 function keyColumn(table: CatalogTable, name: string): { name: string; type: string } {

@@ -127,7 +127,8 @@ export class Disturbances {
         );
     }
     if (this.#ending && place?.status === 'COMPLETED') {
-      if (bigAtCutover && this.#first('big back')) this.#going.push(this.#bigTransaction());
+      // the process that rolls back may take its time to start
+      if (bigAtCutover && this.#first('big back')) this.#going.push(this.#bigTransaction(20));
       if (briefStop && this.#first('blocker back')) this.#going.push(this.#blocker('ROLLED_BACK'));
       if (straddle && !briefStop && this.#first('straddle back'))
         this.#going.push(
@@ -168,7 +169,7 @@ export class Disturbances {
    * 5,000 changes in one transaction that commits when the cutover queues for the table. The cutover asks for its lock
    * only where no transaction is older than a second, so this is tried several times.
    */
-  async #bigTransaction(): Promise<void> {
+  async #bigTransaction(most = 3): Promise<void> {
     const [client, looker] = await Promise.all([this.#around.connect('big'), this.#around.connect('look')]);
     const queues = async () =>
       (
@@ -177,7 +178,7 @@ export class Disturbances {
         )
       ).rowCount === 1;
     try {
-      for (let turn = 0, met = false; turn < 3 && !met && !this.#around.stop.now; turn++) {
+      for (let turn = 0, met = false; turn < most && !met && !this.#around.stop.now; turn++) {
         const began = performance.now();
         if (!(await this.#changes(client))) continue;
         while (!met && performance.now() - began < 900) {
