@@ -17,7 +17,7 @@ export interface EvaluateOptions extends SourceOptions {
   readonly source?: SourceStatistics;
   /** share of the table that may change, beyond the last window, before the source is measured anew (0.01) */
   readonly maxDrift?: number;
-  /** most members to check row by row in one evaluation; another random choice each time (20,000) */
+  /** most members to check row by row in one evaluation; another random choice each time (5,000) */
   readonly checkLimit?: number;
 }
 
@@ -65,8 +65,8 @@ async function snapshot<T>(client: ClientBase, work: () => Promise<T>): Promise<
 }
 
 /** Members that are checked in the first evaluation; later as many as can be in this time, within these bounds. */
-const firstChecked = 20_000;
-const checkMs = 1000;
+const firstChecked = 5000;
+const checkMs = 500;
 const fewestChecked = 1000;
 const mostChecked = 50_000;
 

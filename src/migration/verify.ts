@@ -12,10 +12,10 @@ import { type Comparison, compareSource, compareTarget, named, redirty } from '.
 
 /** How often what differs is copied anew before the difference counts as real. */
 const rounds = 3;
-/** Rows of the first statement, and at most; in between as many as take a second, so that no snapshot becomes old. */
+/** Rows of the first statement, and at most; in between as many as take half a second, so that no snapshot becomes old. */
 const firstRows = 2000;
 const mostRows = 100_000;
-const statementMs = 1000;
+const statementMs = 500;
 
 export interface Verification extends Comparison {
   /** how many times differing rows were copied anew before this result */

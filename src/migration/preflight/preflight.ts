@@ -33,9 +33,17 @@ export interface Preflight {
   readonly target: CatalogTable | null;
 }
 
+const begin = 'begin isolation level read committed read write';
+
+/** Another transaction; what the last one did is undone. */
+async function anew(client: ClientBase): Promise<void> {
+  await client.query('rollback');
+  await client.query(begin);
+}
+
 /**
  * Looks at both tables, the row map, everything bound to them, rights and space. Leaves the database as it found it:
- * all of it happens in one transaction that is rolled back.
+ * all of it happens in transactions that are rolled back.
  */
 export async function preflight(
   pool: Pool,
@@ -43,7 +51,7 @@ export async function preflight(
   options: { diskFree?: number } = {},
 ): Promise<Preflight> {
   return withClient(pool, async (client) => {
-    await client.query('begin isolation level read committed read write');
+    await client.query(begin);
     try {
       return await examine(client, file, options);
     } finally {
@@ -154,7 +162,10 @@ async function examine(
             'A partitioned table is unique only by columns that hold its partition key. Drop them, or keep the table whole.',
           ),
         );
+      // it writes, and its transaction id would keep dead rows alive as long as all the other questions take
+      await anew(client);
       checks.push(await rehearsal(client, source, target, sourceKey.columns, map.columns));
+      await anew(client);
       const forward = { name: file.name, columns: map.columns, sourceKey: keyOfSource, targetKey };
       const { wayBack, reasons } = await resolveWayBack(client, file, source, target, {
         ...forward,
