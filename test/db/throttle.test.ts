@@ -78,17 +78,18 @@ async function standsStill(lanes: Lanes): Promise<boolean> {
 describe('what an operator turns reaches the lanes', () => {
   it('a limit of rows a second, the time of a chunk, and "none"', async () => {
     const { m, lanes } = await copying();
-    expect(lanes.pace).toMatchObject({ rowsPerSecond: 400, chunkMs: 50 });
+    expect(lanes.pace.rowsPerSecond).toBe(400);
+    expect(lanes.pace.chunkMs, 'shorter while it is held back').toBeGreaterThan(10);
     await turnKnobs(m.db.pool, 'm', { rowsPerSecond: 2, chunkTime: '10ms' }, 'test');
     await until(() => lanes.pace.rowsPerSecond === 2 && lanes.paceKept);
-    expect(lanes.pace.chunkMs).toBe(10);
+    expect(lanes.pace.chunkMs).toBeLessThanOrEqual(10);
     const before = lanes.totals.copied;
     await sleep(300);
     expect(lanes.totals.copied - before, 'two lanes, a row each').toBeLessThanOrEqual(2);
     await turnKnobs(m.db.pool, 'm', { rowsPerSecond: 'none' }, 'test');
     await until(() => m.copied());
     await turnKnobs(m.db.pool, 'm', { rowsPerSecond: null, chunkTime: null }, 'test');
-    await until(() => lanes.pace.rowsPerSecond === 400 && lanes.pace.chunkMs === 50);
+    await until(() => lanes.pace.rowsPerSecond === 400 && lanes.pace.chunkMs > 10);
     const events = await m.sql(
       `select detail from foreshadow.migration_event where kind = 'knobs' order by id`,
     );
