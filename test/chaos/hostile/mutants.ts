@@ -147,8 +147,8 @@ const countsSql = \`(select max(at)::text from taken) as "upTo", (select count(*
     replacements: [
       {
         file: 'sync/fragments.ts',
-        from: `  return plan.targetKey.map((column, i) => \`\${t}.\${ident(column.name)} = \${alias}.m\${i + 1}\`).join(' and ');`,
-        to: `  return plan.targetKey.slice(0, 1).map((column, i) => \`\${t}.\${ident(column.name)} = \${alias}.m\${i + 1}\`).join(' and ');`,
+        from: `  return plan.targetKey.map((column, i) => \`\${ofTarget(column, t)} = \${alias}.m\${i + 1}\`).join(' and ');`,
+        to: `  return plan.targetKey.slice(0, 1).map((column, i) => \`\${ofTarget(column, t)} = \${alias}.m\${i + 1}\`).join(' and ');`,
       },
     ],
   },
@@ -203,8 +203,8 @@ const countsSql = \`(select max(at)::text from taken) as "upTo", (select count(*
       },
       {
         file: 'sync/lane.ts',
-        from: `  #nextChunkAt = 0;`,
-        to: `  #nextChunkAt = 0;\n  #mode: Fence['mode'] | undefined;`,
+        from: `  #epoch = 0;`,
+        to: `  #epoch = 0;\n  #mode: Fence['mode'] | undefined;`,
       },
     ],
   },
