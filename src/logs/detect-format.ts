@@ -63,6 +63,12 @@ export function detectFormat(sample: string, options: FormatOptions): Format | u
   return prefix && { name: 'stderr', prefix };
 }
 
+/** What a file is called like, for one whose lines tell nothing: its bad lines are counted, and those to come are read. */
+export function formatOfName(path: string): Format | undefined {
+  const ending = /\.(json|csv)(?:\.gz)?$/.exec(path)?.[1];
+  return ending === undefined ? undefined : { name: ending === 'json' ? 'jsonlog' : 'csvlog' };
+}
+
 export function unknownFormat(path: string, { linePrefix }: FormatOptions): ForeshadowError {
   const stderr =
     linePrefix === undefined
@@ -70,7 +76,7 @@ export function unknownFormat(path: string, { linePrefix }: FormatOptions): Fore
       : `its lines do not begin with log_line_prefix '${linePrefix}'`;
   return new ForeshadowError(
     'LOG_FORMAT',
-    `cannot tell the format of ${path}: it is neither jsonlog nor csvlog, and ${stderr}`,
+    `cannot tell the format of ${path}: it is neither jsonlog nor csvlog by its lines or its name, and ${stderr}`,
     { path },
   );
 }

@@ -5,6 +5,7 @@ import {
   detectFormat,
   type Format,
   type FormatOptions,
+  formatOfName,
   sampleBytes,
   unknownFormat,
 } from './detect-format.ts';
@@ -180,7 +181,7 @@ export class LogFollower {
     const found = detectFormat(sample.toString('latin1'), this.options);
     if (!found && !sample.includes(10)) return undefined;
     // a file that begins with odd lines is taken to be like the others
-    const format = found ?? this.format ?? this.prefixGiven();
+    const format = found ?? this.format ?? this.prefixGiven() ?? formatOfName(path);
     if (!format) throw unknownFormat(path, this.options);
     this.format = format;
     return createRecordReader(format, this.options);

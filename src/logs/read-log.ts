@@ -4,6 +4,7 @@ import {
   type Format,
   type FormatOptions,
   foreignLanguage,
+  formatOfName,
   isForeign,
   sampleBytes,
   unknownFormat,
@@ -63,9 +64,11 @@ async function formatsOf(files: readonly LogFile[], options: FormatOptions): Pro
     found.push([file, format]);
   }
   const told = found.find(([, format]) => format !== undefined)?.[1];
-  const [untold] = found.find(([, format]) => format === undefined) ?? [];
-  if (untold && !told) throw unknownFormat(untold.path, options);
-  return found.map(([file, format]) => [file, format ?? (told as Format)]);
+  return found.map(([file, itsOwn]) => {
+    const format = itsOwn ?? told ?? formatOfName(file.path);
+    if (!format) throw unknownFormat(file.path, options);
+    return [file, format];
+  });
 }
 
 async function sampleOf(path: string): Promise<Buffer | null> {

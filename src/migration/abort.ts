@@ -152,6 +152,10 @@ export async function uninstall(
     aborted.push(migration.name);
   }
   await transaction(pool, async (client) => {
+    // one that stays where it was made while a migration can be rolled back; others are gone by now
+    for (const { physical } of rows)
+      if (physical?.mappedKeyIndex)
+        await client.query(`drop index if exists ${ident(physical.source.schema, physical.mappedKeyIndex)}`);
     for (const name of ours) await client.query(`drop schema if exists ${name} cascade`);
   });
   return { aborted, dropped: present.rows.map(({ name }) => `schema ${name}`) };
