@@ -172,6 +172,7 @@ async function examine(
         seed: file.shadow.seed,
       });
       checks.push(sayWayBack(reasons));
+      await anew(client);
       draft = {
         name: file.name,
         ...tablesOf(source, target, map.columns),

@@ -9,9 +9,13 @@ import { likeTargetSql } from './partitions.ts';
 /** Above this many rows a block sample is rehearsed; a rare bad row beyond it stops the copy, by name, later. */
 const rehearsedRows = 200_000;
 /** All of it is one transaction, which should be over in seconds: of a dear map fewer rows are tried, never fewer than this. */
-const fewestRows = 2000;
+export const fewestRows = 2000;
 const rehearsalMs = 1000;
 const namedRows = 10;
+
+/** How many rows a rehearsal has the time for, when its fewest took `ms`. */
+export const rowsInTime = (ms: number): number =>
+  Math.max(fewestRows, Math.min(rehearsedRows, Math.floor((rehearsalMs * fewestRows) / Math.max(1, ms))));
 
 /** Rows s of a table: all, or a block sample of about `rows` of a larger one. */
 export function sampleOf(
@@ -50,10 +54,9 @@ export async function rehearseRowMap(
     const first = await client.query(
       `${into} select ${values} from ${sampleOf(source, most).sample} limit ${fewestRows}`,
     );
-    const perRow = (performance.now() - began) / Math.max(1, first.rowCount ?? 0);
     let tried = first.rowCount ?? 0;
     if (tried === fewestRows) {
-      most = Math.max(fewestRows, Math.min(rehearsedRows, Math.floor(rehearsalMs / perRow)));
+      most = rowsInTime(performance.now() - began);
       await client.query('truncate pg_temp.foreshadow_rehearsal');
       tried =
         (await client.query(`${into} select ${values} from ${sampleOf(source, most).sample} limit ${most}`))

@@ -4,7 +4,7 @@ import type { MappedColumn, TablePlan } from '../../core/plan.ts';
 import type { CatalogColumn, CatalogTable } from '../../db/catalog.ts';
 import { ident } from '../../db/ident.ts';
 import { fromOne, replaceColumns, resolveExpression } from './expression.ts';
-import { sampleOf } from './rehearsal.ts';
+import { fewestRows, rowsInTime, sampleOf } from './rehearsal.ts';
 import { convertsByItself, requireAssignable, typedValue } from './row-map.ts';
 
 /** A way back before it has a number. */
@@ -169,18 +169,25 @@ async function rehearse(
     sql ? [`(${sql}) as ${ident(name)}`] : [],
   );
   const restored = wayBack.columns.map((column) => column.value).join(', ');
-  await client.query('savepoint way_back');
-  try {
+  const failing = async (most: number) => {
     const { rows } = await client.query<{ key: string }>(
       `select s.foreshadow_key as key from (
          select t.*${generated.map((each) => `, ${each}`).join('')} from (
            select ${key} as foreshadow_key, row(${original}) as foreshadow_row, ${mapped}
-             from ${sampleOf(source).sample}) t) s
+             from (select s.* from ${sampleOf(source, most).sample} limit ${most}) s) t) s
         where (record_image_ne(row(${restored}), s.foreshadow_row)
                and to_jsonb(row(${restored})) is distinct from to_jsonb(s.foreshadow_row))
            or (${wayBack.roundTrip}) is not true
         limit ${namedRows}`,
     );
+    return rows;
+  };
+  await client.query('savepoint way_back');
+  try {
+    const began = performance.now();
+    let rows = await failing(fewestRows);
+    const most = rowsInTime(performance.now() - began);
+    if (!rows.length && most > fewestRows) rows = await failing(most);
     return rows.length
       ? `the back map does not restore rows ${rows.map((row) => row.key).join('; ')} of ${source.schema}.${source.name}`
       : null;

@@ -4,12 +4,14 @@ import type { TablePlan } from '../../core/plan.ts';
 import { isConnectionError, isRetryable } from '../../db/sqlstate.ts';
 import { transaction, withClient } from '../../db/tx.ts';
 import { captureFunctionsSql, dropCaptureFunctionsSql } from '../../sync/capture.ts';
+import { fullSpeed, nextChunkRows } from '../../sync/pacing.ts';
 import { dropMigrationTablesSql, migrationTablesSql } from '../../sync/tables.ts';
 import { type Migration, recordEvent, updateStatus } from '../status.store.ts';
 import { compareBack } from './compare.queries.ts';
 
-/** Rows of T looked at in one statement, and so by one snapshot. */
-const run = 20_000;
+/** How long one statement may look at rows of T, in ms: its snapshot is as old. */
+const statementMs = 500;
+const [fewest, most] = [1000, 20_000];
 
 /**
  * Before the write cutover, while nobody is held: the key log of the way back and what writes to it are made, and every
@@ -57,10 +59,13 @@ export const dropWayBackSql = (wayBack: TablePlan): string[] => [
 
 async function firstFailing(pool: Pool, plan: TablePlan, wayBack: TablePlan): Promise<string | null> {
   try {
+    let run = fewest;
     for (let after: string[] | null = null; ; ) {
+      const began = performance.now();
       const { failing, next } = await withClient(pool, (client) =>
         compareBack(client, plan, wayBack, after, run),
       );
+      run = nextChunkRows(run, performance.now() - began, { ...fullSpeed, chunkMs: statementMs }, 1, most);
       if (failing.length) return `the back map does not restore rows ${failing.join('; ')}`;
       if (!next) return null;
       after = next;
