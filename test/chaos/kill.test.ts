@@ -81,7 +81,7 @@ describe('run, killed', () => {
       let runner = run();
       await until(
         'a copy that is under way',
-        40,
+        90,
         async () =>
           (await placeOf(db)).phase === 'copy' &&
           ((await db.pool.query('select 1 from foreshadow.range_1 where copied > 0 limit 1')).rowCount ?? 0) >
@@ -124,5 +124,5 @@ describe('run, killed', () => {
       );
       expect(await runner.ended, runner.output.stderr).toBe(0);
     });
-  }, 100_000);
+  }, 200_000);
 });
