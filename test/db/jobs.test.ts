@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { JobQueue, queueSchema } from '../../src/jobs/queue.ts';
 import { reconcile } from '../../src/jobs/reconcile.ts';
 import { JobWorker } from '../../src/jobs/worker.ts';
@@ -98,6 +98,19 @@ test('emptied while the work is under way', async () => {
   await expectMoved(db);
 });
 
+/** Events are told when no older transaction runs on the server, and this server has others to serve. */
+async function everyEvent(db: MigrationDatabase, id: number): ReturnType<typeof eventsAfter> {
+  return vi.waitFor(async () => {
+    const told = await eventsAfter(db.ctx.pool, id, null, 1000);
+    const { rows } = await db.pool.query<{ n: number }>(
+      'select count(*)::int as n from foreshadow.migration_event where migration_id = $1',
+      [id],
+    );
+    expect(told.length).toBe(rows[0]?.n);
+    return told;
+  }, 20_000);
+}
+
 test('pause, resume, orders of the operator, and the events that tell of them', async () => {
   const db = await migrationDatabase(setup(3000));
   await startMigration(db.ctx, migrationOf({ ...file, cutover: { reads: 'operator', writes: 'operator' } }));
@@ -120,7 +133,7 @@ test('pause, resume, orders of the operator, and the events that tell of them', 
   await expectMoved(db);
 
   const { id } = await getMigration(pool, 'm');
-  const all = await eventsAfter(pool, id, null, 1000);
+  const all = await everyEvent(db, id);
   const moves = all.filter(({ kind }) => kind === 'status').map(({ to_status }) => to_status);
   expect(moves.slice(0, 2)).toEqual(['SHADOWING', 'READY']);
   expect(moves.slice(-3)).toEqual(['READY', 'IN_PROGRESS', 'COMPLETED']);
@@ -148,6 +161,7 @@ test('an event that commits late is told after those that were told before it', 
   await recordEvent(db.ctx.pool, id, 'quick', {});
   const before = await eventsAfter(db.ctx.pool, id, null, 10);
   await slow.query('commit');
+  await everyEvent(db, id);
   const after = await eventsAfter(db.ctx.pool, id, before.at(-1)?.cursor ?? null, 10);
   expect([...before, ...after].map(({ kind }) => kind)).toEqual(['slow', 'quick']);
 });
