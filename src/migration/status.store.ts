@@ -6,8 +6,8 @@ import type { TablePlan } from '../core/plan.ts';
 import type { MigrationStatus, RouteTo } from '../core/states.ts';
 import { codeOf, sqlstate } from '../db/sqlstate.ts';
 import type { LaneStamp } from '../sync/lane.queries.ts';
+import type { NamedRelation } from './cutover/names.ts';
 import { mayFollow } from './states.ts';
-import type { NamedRelation } from './way-back/state.ts';
 
 /** A unique index of T that waits until the copy is complete. */
 export interface DeferredIndex {

@@ -23,6 +23,25 @@ const ownRelations = (table: string) =>
    select objid from pg_depend where classid = 'pg_class'::regclass and refclassid = 'pg_class'::regclass
       and refobjid = ${table} and deptype in ('a', 'i')`;
 
+/** A relation that goes where its table goes, by the name that it has now. */
+export interface NamedRelation {
+  readonly oid: number;
+  readonly kind: 'index' | 'sequence';
+  readonly name: string;
+}
+
+/** A table's indexes and owned sequences, by name. */
+export async function indexesAndSequences(client: ClientBase, table: number): Promise<NamedRelation[]> {
+  const { rows } = await client.query<NamedRelation>(
+    prepared(
+      `select oid::int8::float8 as oid, relname as name, case relkind when 'S' then 'sequence' else 'index' end as kind
+         from pg_class where oid in (${ownRelations('$1')}) and relkind in ('i', 'S') order by relname`,
+      [table],
+    ),
+  );
+  return rows;
+}
+
 /** `name`, or with the smallest number after it that makes it free, as PostgreSQL itself chooses names. */
 function freeName(name: string, taken: Set<string>): string {
   for (let i = 0; ; i++) {
@@ -44,15 +63,10 @@ export async function stepAsideSql(
   table: { readonly oid: number; readonly schema: string },
   into: { readonly schema: string; readonly name: string },
 ): Promise<string[]> {
-  const own = prepared(
-    `select relname as name, case relkind when 'S' then 'sequence' else 'index' end as kind
-       from pg_class where oid in (${ownRelations('$1')}) and relkind in ('i', 'S') order by 1`,
-    [table.oid],
-  );
-  const [there, here, { rows }] = await together(client, [
+  const [there, here, rows] = await together(client, [
     () => namesIn(client, into.schema, 0),
     () => namesIn(client, table.schema, 0),
-    () => client.query<{ name: string; kind: string }>(own),
+    () => indexesAndSequences(client, table.oid),
   ]);
   const taken = new Set([...there.add(into.name), ...here]);
   return rows
@@ -75,15 +89,10 @@ export async function makeRoomSql(
   into: { readonly schema: string; readonly name: string },
   coming: readonly string[],
 ): Promise<string[]> {
-  const own = prepared(
-    `select relname as name, case relkind when 'S' then 'sequence' else 'index' end as kind
-       from pg_class where oid in (${ownRelations('$1')}) and relkind in ('i', 'S') order by 1`,
-    [table.oid],
-  );
-  const [there, here, { rows }] = await together(client, [
+  const [there, here, rows] = await together(client, [
     () => namesIn(client, into.schema, table.oid),
     () => namesIn(client, table.schema, 0),
-    () => client.query<{ name: string; kind: string }>(own),
+    () => indexesAndSequences(client, table.oid),
   ]);
   const unwanted = new Set([...there, ...coming, into.name]);
   const taken = new Set([...unwanted, ...here]);

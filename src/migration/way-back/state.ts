@@ -2,13 +2,6 @@ import { ForeshadowError } from '../../core/errors.ts';
 import type { TablePlan } from '../../core/plan.ts';
 import type { Migration } from '../status.store.ts';
 
-/** A relation of the old table (an index, a sequence) by the name that it had. */
-export interface NamedRelation {
-  readonly oid: number;
-  readonly kind: 'index' | 'sequence';
-  readonly name: string;
-}
-
 /** Whether a write cutover can be taken back: before it, whether it will be possible; after it, whether it still is. */
 export interface WayBack {
   readonly open: boolean;
