@@ -15,6 +15,8 @@ export const sqlstate = {
   undefinedFunction: '42883',
   insufficientPrivilege: '42501',
   duplicateTable: '42P07',
+  duplicateObject: '42710',
+  undefinedObject: '42704',
   dependentObjects: '2BP01',
   invalidSchemaName: '3F000',
   featureNotSupported: '0A000',
@@ -58,4 +60,11 @@ export function isRetryable(error: unknown): boolean {
     code === sqlstate.idleInTransactionTimeout ||
     isConnectionError(error)
   );
+}
+
+/** A statement was written for names that are no longer there, or no longer free; written anew it may succeed. */
+export function isStaleName(error: unknown): boolean {
+  const { duplicateTable, duplicateObject, undefinedObject, undefinedTable } = sqlstate;
+  const stale: readonly string[] = [duplicateTable, duplicateObject, undefinedObject, undefinedTable];
+  return stale.includes(codeOf(error) ?? '');
 }

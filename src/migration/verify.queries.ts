@@ -1,6 +1,7 @@
-import type { ClientBase } from 'pg';
+import type { ClientBase, Pool } from 'pg';
 import type { TablePlan } from '../core/plan.ts';
 import { ident } from '../db/ident.ts';
+import { transaction } from '../db/tx.ts';
 import { mappedRowsSql } from '../shadow/overlay.ts';
 import {
   type KeyBounds,
@@ -22,6 +23,20 @@ export interface Comparison {
 }
 
 export const named = 20;
+
+/**
+ * A session for the comparisons below. A run of rows is looked up key by key, in an index: a hash or a merge join would
+ * read all of the other table for every run, which a planner that thinks of one statement only takes for the cheaper way,
+ * and parallel workers would take the application's processors.
+ */
+export const comparing = <T>(pool: Pool, body: (client: ClientBase) => Promise<T>): Promise<T> =>
+  transaction(pool, async (client) => {
+    await client.query(
+      `set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_material = off;
+       set local enable_seqscan = off; set local max_parallel_workers_per_gather = 0`,
+    );
+    return body(client);
+  });
 
 const targetKeyText = (plan: TablePlan, alias: string) =>
   plan.targetKey.map((column) => `${alias}.${ident(column.name)}::text`).join(` || ',' || `);

@@ -8,7 +8,14 @@ import { lastKeyOf } from '../sync/chunk.queries.ts';
 import type { KeyBounds } from '../sync/fragments.ts';
 import { backlog } from '../sync/lane.queries.ts';
 import { fullSpeed, nextChunkRows } from '../sync/pacing.ts';
-import { type Comparison, compareSource, compareTarget, named, redirty } from './verify.queries.ts';
+import {
+  type Comparison,
+  compareSource,
+  compareTarget,
+  comparing,
+  named,
+  redirty,
+} from './verify.queries.ts';
 
 /** How often what differs is copied anew before the difference counts as real. */
 const rounds = 3;
@@ -80,7 +87,7 @@ export async function verifyNext(
   if (!progress.sourceDone) {
     const high = await withClient(pool, (client) => lastKeyOf(client, plan, progress.from, atOnce));
     const bounds = { low: progress.from, high };
-    const first = await withClient(pool, (client) => compareSource(client, plan, bounds));
+    const first = await comparing(pool, (client) => compareSource(client, plan, bounds));
     const next = fitted();
     const { found, repairs } = await repaired(pool, plan, bounds, first, options);
     await failpoint('verify.source-compared');
@@ -93,7 +100,7 @@ export async function verifyNext(
       sourceDone: high === null,
     };
   }
-  const run = await withClient(pool, (client) => compareTarget(client, plan, progress.after, atOnce));
+  const run = await comparing(pool, (client) => compareTarget(client, plan, progress.after, atOnce));
   await failpoint('verify.target-compared');
   const keys = { missing: [], different: [], extra: run.keys };
   const found = { missing: 0, different: 0, compared: 0, extra: run.extra, keys };
@@ -116,13 +123,13 @@ async function repaired(
   let found = first;
   let repairs = 0;
   for (let round = 0; options.repair && round < rounds && found.missing + found.different > 0; round++) {
-    repairs += await withClient(pool, (client) => redirty(client, plan, bounds));
+    repairs += await comparing(pool, (client) => redirty(client, plan, bounds));
     while ((await backlog(pool, plan)) > 0) {
       options.check?.();
       await options.clock.sleep(20, options.signal);
     }
     found = {
-      ...(await withClient(pool, (client) => compareSource(client, plan, bounds))),
+      ...(await comparing(pool, (client) => compareSource(client, plan, bounds))),
       compared: found.compared,
     };
   }

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { Pool } from 'pg';
 import { parseMigrationFile } from '../../src/config/migration-file.ts';
+import type { Migration } from '../../src/migration/status.store.ts';
 import { round } from './server.ts';
 
 export interface LoadOptions {
@@ -135,3 +136,9 @@ export async function balance(
     amount: round(is.amount - ((begun.rows[0]?.amount ?? 0) + done.updates), 2),
   };
 }
+
+/** Where a migration is: its status, and the part of it while it is in progress. */
+export const phaseOf = (migration: Migration | null): string =>
+  migration?.status === 'IN_PROGRESS'
+    ? (migration.phase as string)
+    : (migration?.status.toLowerCase() ?? 'starting');

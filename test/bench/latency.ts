@@ -7,6 +7,7 @@ import {
   Load,
   type LoadOptions,
   type LoadWindow,
+  phaseOf,
   together,
 } from './application.ts';
 import { type BenchReport, type BenchServer, median, round } from './server.ts';
@@ -76,9 +77,6 @@ async function wholeMigration(server: BenchServer, rows: number, rate: number): 
     updates_lost: -books.amount,
   };
 }
-
-const phaseOf = (migration: Migration | null) =>
-  migration?.status === 'IN_PROGRESS' ? migration.phase : (migration?.status.toLowerCase() ?? 'starting');
 
 /** Turns about: the table without capture, the table with. Both are updated at the same rate otherwise, by four sessions. */
 async function fullSpeed(server: BenchServer, rows: number): Promise<BenchReport> {

@@ -2,6 +2,7 @@ import { ablation } from './ablation.ts';
 import { capture } from './capture.ts';
 import { copy } from './copy.ts';
 import { cutover } from './cutover.ts';
+import { estimates } from './estimates.ts';
 import { http } from './http.ts';
 import { latency } from './latency.ts';
 import { logs } from './logs.ts';
@@ -36,7 +37,13 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
   overlay: (rows) =>
     withBenchServer((server) => overlay(server, rows, { passed: number('passed', 5_000_000) })),
   http: (rows) => withBenchServer((server) => http(server, rows, { seconds: number('seconds', 300) })),
-  throttle: (rows) => throttle(rows, { seconds: number('seconds', 300), sessions: number('sessions', 8) }),
+  throttle: (rows) =>
+    throttle(rows, {
+      seconds: number('seconds', 300),
+      sessions: number('sessions', 8),
+      rate: number('rate', 0) || null,
+    }),
+  estimates: (rows) => withBenchServer((server) => estimates(server, rows, { rate: number('rate', 300) })),
   logs,
   statements: (rows) => withBenchServer((server) => statements(server, rows)),
   score,

@@ -23,10 +23,14 @@ const goals: Readonly<Record<string, readonly Bound[]>> = {
   throttle: [
     ['throttled.p99_ratio', '≤', 2],
     ['throttled.longest_ms', '≤', 100],
-    ['throttled.eta.error', '≤', 0.2],
+  ],
+  estimates: [
     ['throttled.progress_error', '≤', 0.1],
-    ['unthrottled.eta.error', '≤', 0.2],
+    ['throttled.copy.error', '≤', 0.2],
+    ['throttled.until_writes.error', '≤', 0.2],
     ['unthrottled.progress_error', '≤', 0.1],
+    ['unthrottled.copy.error', '≤', 0.2],
+    ['unthrottled.until_writes.error', '≤', 0.2],
   ],
   latency: [
     ['p99_ratio', '≤', 2],

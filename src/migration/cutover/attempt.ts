@@ -3,6 +3,7 @@ import { seconds } from '../../config/migration-file.ts';
 import { ForeshadowError } from '../../core/errors.ts';
 import { failpoint } from '../../core/failpoint.ts';
 import type { TablePlan } from '../../core/plan.ts';
+import { isStaleName } from '../../db/sqlstate.ts';
 import { together } from '../../db/tx.ts';
 import { backlog, laneMode, setLaneMode } from '../../sync/lane.queries.ts';
 import { markAsLaneSql } from '../../sync/lane.ts';
@@ -23,6 +24,7 @@ import {
 import { Blocked, type Exchange } from './exchange.ts';
 import { type HandoverPlan, planHandovers } from './handovers.ts';
 import { boundStamp, heldTables, lockRelatives, lockViewSql } from './relatives.ts';
+import { lastMinute, type Script } from './script.ts';
 import { withSwapXid } from './swap.ts';
 
 /** 100 ms: longer, and everybody queues behind our request. */
@@ -76,9 +78,12 @@ async function lookAtLog(client: Client, plan: TablePlan): Promise<{ filled: boo
 
 /**
  * Begins an attempt: nobody is held yet, and whatever would defeat it is named.
- * @returns what is bound to S by now, and how it goes along
+ * @returns what is bound to S by now, how it goes along, and the statements of the exchange
  */
-async function prepare(client: Client, exchange: Exchange): Promise<HandoverPlan> {
+async function prepare(
+  client: Client,
+  exchange: Exchange,
+): Promise<{ handover: HandoverPlan; script: Script }> {
   const { plan } = exchange;
   const handover = await planHandovers(client, exchange.move);
   const refused = handover.refused.find((each) => !exchange.keeps(each));
@@ -105,13 +110,14 @@ async function prepare(client: Client, exchange: Exchange): Promise<HandoverPlan
     throw new Blocked(`waiting for snapshots from before ${exchange.complete.event}: ${sayBlockers(early)}`);
   const behind = await backlog(client, plan);
   if (behind > mostBacklog) throw new Blocked(`waiting for lanes: ${behind} changes are still to be copied`);
+  const script = await exchange.script(client, handover);
   await failpoint('cutover.prepared');
-  return handover;
+  return { handover, script };
 }
 
 /** What will be asked while others wait, asked before: its plans and the catalogue are at hand then. No answer counts. */
 async function rehearse(client: Client, exchange: Exchange, handover: HandoverPlan): Promise<void> {
-  await exchange.statements(client, handover);
+  await lastMinute(client, exchange.move);
   await boundStamp(client, exchange.plan.sourceOid);
   const held = heldTables(exchange.plan, handover);
   await gaveUpWaiting(client, held, await queuedWithSnapshot(client, held));
@@ -163,7 +169,7 @@ export async function easedSwap(
   const { plan, migration } = exchange;
   const { definition } = migration;
   await client.query('set plan_cache_mode = force_generic_plan');
-  const handover = await prepare(client, exchange);
+  const { handover, script } = await prepare(client, exchange);
   const held = heldTables(plan, handover);
   await rehearse(client, exchange, handover);
   await beginHolding(client, migration);
@@ -197,7 +203,6 @@ export async function easedSwap(
   await failpoint('cutover.snapshots-gone');
   await together(client, [() => bound(client, budget), () => setLaneMode(client, plan, 'STOPPED')]);
   await failpoint('cutover.lanes-stopped');
-  const statements = await exchange.statements(client, handover);
   const readers = { asked: performance.now(), held: 0 };
   await together(client, [
     () => client.query(`set local lock_timeout = ${Math.min(lockTimeout, budget.left())}`),
@@ -212,7 +217,7 @@ export async function easedSwap(
   await lockRelatives(client, handover, 'access exclusive', () => bound(client, budget));
   readers.held = performance.now();
   await failpoint('cutover.readers-held');
-  return finish(client, exchange, pool, { attempt, budget, readers, statements, queued, handover });
+  return finish(client, exchange, pool, { attempt, budget, readers, script, queued, handover });
 }
 
 /**
@@ -228,7 +233,7 @@ export async function briefStop(
   attempt: number,
 ): Promise<Migration> {
   const { plan, migration } = exchange;
-  const handover = await prepare(client, exchange);
+  const { handover, script } = await prepare(client, exchange);
   const mode = await laneMode(client, plan);
   // Before anything is held: from here on lanes find their rows locked and leave at once.
   await setLaneMode(client, plan, 'STOPPED');
@@ -254,12 +259,11 @@ export async function briefStop(
       : refreshAll(client, plan, everything, mostBacklog);
   while ((await refresh()).taken > 0) await bound(client, budget);
   await failpoint('stop.drained');
-  const statements = await exchange.statements(client, handover); // under the lock: sequences must not move on
   return finish(client, exchange, pool, {
     attempt,
     budget,
     readers: budget,
-    statements,
+    script,
     queued: null,
     handover,
   });
@@ -287,7 +291,7 @@ async function finish(
     attempt: number;
     budget: Budget;
     readers: { asked: number; held: number };
-    statements: readonly string[];
+    script: Script;
     /** who was not waited for, because the guard will answer; null: nobody was asked, as all are in READ COMMITTED */
     queued: readonly Queued[] | null;
     handover: HandoverPlan;
@@ -295,22 +299,26 @@ async function finish(
 ): Promise<Migration> {
   const { plan, migration } = exchange;
   const { budget, readers, attempt, handover } = held;
-  const [, log, , transaction, stamp] = await together(client, [
+  const [, log, , transaction, stamp, last] = await together(client, [
     () => bound(client, budget),
     () => client.query(`select 1 from ${plan.names.keyLog} limit 1`),
     () => exchange.requireReady(client),
     () => client.query<{ xid: string }>('select pg_current_xact_id()::text as xid'),
     () => boundStamp(client, plan.sourceOid),
+    () => lastMinute(client, exchange.move),
   ]);
   if (stamp !== handover.stamp) throw new Blocked(`what depends on ${plan.names.source} has just changed`);
   if (log.rowCount) throw new Blocked('the key log filled again');
-  const swap = withSwapXid(held.statements, transaction.rows[0]?.xid as string).join(';\n');
+  const swap = withSwapXid(held.script(last), transaction.rows[0]?.xid as string).join(';\n');
   const [, , moved] = await together(client, [
     () => bound(client, budget),
     () => client.query(swap),
     () => moveStatus(client, migration, exchange.from, exchange.to, exchange.columns),
     () => routeTo(client, migration.id, exchange.route, exchange.route),
-  ]);
+  ]).catch((error: unknown) => {
+    if (!isStaleName(error)) throw error;
+    throw new Blocked(`a name has just been taken, or given up: ${(error as Error).message}`);
+  });
   await failpoint('cutover.swapped');
   await failpoint('cutover.routed');
   if (!held.queued) await requireNoKeptSnapshot(client);

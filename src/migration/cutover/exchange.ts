@@ -9,7 +9,8 @@ import { databaseNow, type Migration, type StatusColumns } from '../status.store
 import type { Handover } from './handover.ts';
 import type { HandoverPlan } from './handovers.ts';
 import type { Move } from './move.ts';
-import { moveOf, physicalOf, swapSql } from './swap.ts';
+import type { Script } from './script.ts';
+import { moveOf, physicalOf, swapScript } from './swap.ts';
 
 /** An attempt that did not get through. Nothing was changed, and nobody waited longer than the budget. */
 export class Blocked extends Error {}
@@ -40,8 +41,8 @@ export interface Exchange {
   readonly inTurn: readonly [string, ...string[]];
   /** everything that must hold at the moment of the exchange. @throws Blocked, ForeshadowError */
   requireReady(client: Client): Promise<void>;
-  /** renames and all that goes with them */
-  statements(client: Client, handover: HandoverPlan): Promise<string[]>;
+  /** renames and all that goes with them; asked while nobody is held yet */
+  script(client: Client, handover: HandoverPlan): Promise<Script>;
 }
 
 /** IN_PROGRESS → COMPLETED */
@@ -66,7 +67,7 @@ export function writeCutover(migration: Migration): Exchange {
       ...[names.target, names.source].map((table) => `lock table ${table} in access exclusive mode`),
     ],
     requireReady: (client) => requireCopied(client, migration),
-    statements: (client, handover) => swapSql(client, migration, handover),
+    script: (client, handover) => swapScript(client, migration, handover),
   };
 }
 

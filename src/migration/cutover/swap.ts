@@ -4,13 +4,13 @@ import { together } from '../../db/tx.ts';
 import { dropCaptureFunctionsSql, dropCaptureSql } from '../../sync/capture.ts';
 import type { Migration } from '../status.store.ts';
 import { openWayBackSql } from '../way-back/open.ts';
-import { checksSql, commentsSql, defaultsSql, grantsSql } from './carry.ts';
+import { checksSql, commentsSql, defaultsSql } from './carry.ts';
 import { rowSecuritySql } from './carry-policies.ts';
-import { sequencesSql } from './carry-sequences.ts';
 import { identitySql, settingsSql } from './carry-settings.ts';
 import type { HandoverPlan } from './handovers.ts';
 import { finalName, forwardMove, type Move } from './move.ts';
 import { carriedNamesSql, stepAsideSql } from './names.ts';
+import type { Script } from './script.ts';
 
 export const guardTrigger = 'foreshadow_guard';
 const guardFunction = (migration: Migration) => ident('foreshadow', `guard_${migration.id}`);
@@ -42,26 +42,22 @@ export const moveOf = (migration: Migration): Move =>
     Number(migration.overlay_oid ?? 0),
   );
 
-/**
- * The statements of the swap, to be run under ACCESS EXCLUSIVE on S, T and overlay, in the transaction that also moves
- * the status row. Computed beforehand, apart from what must be read under the lock (sequences).
- */
-export async function swapSql(
+/** The statements of the swap, to be run under ACCESS EXCLUSIVE on S, T and overlay, with the transaction's status row. */
+export async function swapScript(
   client: ClientBase,
   migration: Migration,
   handover: HandoverPlan,
-): Promise<string[]> {
+): Promise<Script> {
   const { plan } = migration;
   const { source, carried } = physicalOf(migration);
   const move = moveOf(migration);
   const passing = `foreshadow_passing_${migration.id}`;
   const swap = migration.definition.cutover.finish === 'swap';
-  const [sequences, aside, grants, comments, defaults, checks, settings, identity, security, names, wayBack] =
-    await together(client, [
-      () => sequencesSql(client, move),
+  const [aside, comments, defaults, checks, settings, identity, security, names, wayBack] = await together(
+    client,
+    [
       async () =>
         swap ? stepAsideSql(client, { oid: plan.sourceOid, schema: source.schema }, oldTable(migration)) : [],
-      () => grantsSql(client, move),
       () => commentsSql(client, move),
       () => defaultsSql(client, move),
       () => checksSql(client, move),
@@ -70,9 +66,10 @@ export async function swapSql(
       () => rowSecuritySql(client, move),
       () => carriedNamesSql(client, carried, plan.targetOid, move.final, swap ? plan.sourceOid : 0),
       () => openWayBackSql(client, migration, move.final, swap ? oldTable(migration) : source),
-    ]);
+    ],
+  );
   const renames = swap ? [...aside, ...swapNames(migration, passing)] : routeNames(migration);
-  return [
+  return ({ sequences, grants }) => [
     ...dropCaptureSql(plan),
     ...dropCaptureFunctionsSql(plan),
     ...handover.before,

@@ -5,11 +5,11 @@ import { prepared } from '../../db/prepared.ts';
 import { together } from '../../db/tx.ts';
 import { dropCaptureFunctionsSql, dropCaptureSql } from '../../sync/capture.ts';
 import { type LaneStamp, stampSql } from '../../sync/lane.queries.ts';
-import { sequencesSql } from '../cutover/carry-sequences.ts';
 import { Blocked, type Exchange, requireSame } from '../cutover/exchange.ts';
 import type { HandoverPlan } from '../cutover/handovers.ts';
 import { turned } from '../cutover/move.ts';
 import { makeRoomSql } from '../cutover/names.ts';
+import type { Script } from '../cutover/script.ts';
 import {
   dropMovedSql,
   finalTable,
@@ -51,8 +51,8 @@ export async function rollbackExchange(pool: Pool, migration: Migration): Promis
     move: turned(moveOf(migration), finalTable(migration), physicalOf(migration).source),
     // the old table is as readable as it was
     keeps: ({ catalog }) => catalog === 'pg_policy',
-    statements: (client, handover) =>
-      swapped ? swapBackSql(client, migration, handover) : routeBackSql(client, migration, handover),
+    script: (client, handover) =>
+      swapped ? swapBackScript(client, migration, handover) : routeBackScript(migration, handover),
   };
 }
 
@@ -88,19 +88,17 @@ async function requireOpen(client: Client, migration: Migration): Promise<void> 
 }
 
 /** The old table has kept what is its own; what only one of the two can have comes back to it. */
-async function swapBackSql(
+async function swapBackScript(
   client: ClientBase,
   migration: Migration,
   handover: HandoverPlan,
-): Promise<string[]> {
+): Promise<Script> {
   const { source, target, wayBack } = physicalOf(migration);
   const plan = requireWayBack(migration);
-  const back = turned(moveOf(migration), finalTable(migration), source);
   const old = oldTable(migration);
   const passing = `foreshadow_passing_${migration.id}`;
   const coming = wayBack?.relations ?? [];
-  const [sequences, room, now] = await together(client, [
-    () => sequencesSql(client, back),
+  const [room, now] = await together(client, [
     () =>
       makeRoomSql(
         client,
@@ -114,7 +112,7 @@ async function swapBackSql(
         coming.map(({ oid }) => oid),
       ),
   ]);
-  return [
+  return ({ sequences }) => [
     ...dropCaptureSql(plan),
     ...dropCaptureFunctionsSql(plan),
     `drop view if exists ${plan.names.overlay}`,
@@ -141,15 +139,9 @@ async function swapBackSql(
 }
 
 /** Both tables have kept their names: late writers are refused on the other side now. */
-async function routeBackSql(
-  client: ClientBase,
-  migration: Migration,
-  handover: HandoverPlan,
-): Promise<string[]> {
-  const { source } = physicalOf(migration);
+async function routeBackScript(migration: Migration, handover: HandoverPlan): Promise<Script> {
   const plan = requireWayBack(migration);
-  const sequences = await sequencesSql(client, turned(moveOf(migration), finalTable(migration), source));
-  return [
+  return ({ sequences }) => [
     ...dropCaptureSql(plan),
     ...dropCaptureFunctionsSql(plan),
     ...handover.before,
