@@ -102,7 +102,7 @@ export async function compareTarget(
   plan: TablePlan,
   after: readonly string[] | null,
   limit: number,
-): Promise<{ extra: number; keys: string[]; next: string[] | null }> {
+): Promise<{ extra: number; keys: string[]; rows: number; next: string[] | null }> {
   const { target, keyLog, source } = plan.names;
   const columns = plan.targetKey.map((column) => `t.${ident(column.name)}`).join(', ');
   const past = after
@@ -129,6 +129,7 @@ export async function compareTarget(
   return {
     extra: Number(found.extra),
     keys: found.keys ?? [],
+    rows: Number(found.n),
     next: Number(found.n) < limit ? null : found.last,
   };
 }

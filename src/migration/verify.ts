@@ -39,6 +39,8 @@ export interface VerificationProgress extends Verification {
   readonly sourceDone: boolean;
   /** the last of T's keys that was looked at; null before the first */
   readonly after: readonly string[] | null;
+  /** how many of T's keys were looked at */
+  readonly lookedUp: number;
   readonly done: boolean;
 }
 
@@ -64,6 +66,7 @@ export function beginVerification(): VerificationProgress {
     from: null,
     sourceDone: false,
     after: null,
+    lookedUp: 0,
     done: false,
   };
 }
@@ -109,6 +112,7 @@ export async function verifyNext(
     ...sum(progress, found),
     atOnce: fitted(),
     after: run.next,
+    lookedUp: progress.lookedUp + run.rows,
     done: run.next === null,
   };
 }

@@ -1,19 +1,19 @@
 import { rise } from '../migration/throttle/drive.ts';
 
-/** What was seen of the copy at one moment. */
+/** What was seen of the copy, or of the comparison, at one moment. */
 export interface Point {
   /** seconds */
   readonly at: number;
-  /** source rows passed */
+  /** rows passed */
   readonly rows: number;
-  /** of their time that lanes may copy */
+  /** of the time that may be worked, from now on */
   readonly share: number;
 }
 
 export interface Estimate {
   /** rows a second lately; null before half a second */
   readonly rate: number | null;
-  /** seconds until all is copied; null before one per cent: it would be noise */
+  /** seconds until all is done; null before one per cent: it would be noise */
   readonly eta: number | null;
   /** rows a second that it would reach with nothing to hold it back */
   readonly fullSpeed: number | null;
@@ -34,17 +34,22 @@ export function recentPoints(points: readonly Point[], now: number): readonly Po
   return points.filter(({ at }) => at >= since);
 }
 
+/** Where something holds the work back it goes on as in these latest seconds: fewer, and each short stop would count double. */
+const heldWindow = 10;
+
 /**
- * Rate of the copy, and how long the rest takes: at the rate of lately, if nothing holds the copy back the way it rises to
- * full speed.
+ * Rate of the work, and how long the rest takes: at the speed of lately, which is rows by the time that may be worked, and
+ * the share of the latest seconds; if nothing holds it back, the way it rises to full speed.
  * @param held whether something holds it where it is
  * @param limit rows a second that it may reach; null: none
+ * @param most the share that it may rise to
  */
-export function estimateCopy(
+export function estimate(
   points: readonly Point[],
   total: number,
   held: boolean,
   limit: number | null,
+  most = 1,
 ): Estimate {
   const last = points.at(-1);
   const recent = recentPoints(points, last?.at ?? 0);
@@ -53,31 +58,45 @@ export function estimateCopy(
   const rate = (last.rows - first.rows) / (last.at - first.at);
   const left = Math.max(0, total - last.rows);
   if (rate <= 0 || last.rows < total / 100) return { rate, eta: null, fullSpeed: null };
-  const shares = recent.slice(1).reduce((sum, { share, at }, i) => sum + share * (at - recent[i]!.at), 0);
-  const lately = shares / (last.at - first.at);
+  const lately = meanShare(recent);
   if (lately <= 0) return { rate, eta: left / rate, fullSpeed: null };
   const fullSpeed = rate / lately;
-  if (held) return { rate, eta: left / rate, fullSpeed };
+  if (held) {
+    const now = meanShare(recent.filter(({ at }) => at >= last.at - heldWindow)) || lately;
+    return { rate, eta: left / (fullSpeed * now), fullSpeed };
+  }
   const atShare = (share: number) => Math.min(fullSpeed * share, limit ?? Number.POSITIVE_INFINITY);
   let rows = left;
   let { share } = last;
   let eta = 0;
-  for (let i = 0; i < steps && share < 1; i++) {
+  for (let i = 0; i < steps && share < most; i++) {
     const done = atShare(share) * riseEvery;
     if (done >= rows) break;
     rows -= done;
     eta += riseEvery;
-    share = rise(share);
+    share = Math.min(most, rise(share));
   }
   return { rate, eta: eta + rows / atShare(share), fullSpeed };
 }
 
+/** Each share counts until the next point. */
+function meanShare(points: readonly Point[]): number {
+  const [first, last] = [points[0], points.at(-1)];
+  if (!first || !last || last.at <= first.at) return last?.share ?? 0;
+  const sum = points.slice(1).reduce((total, { at }, i) => {
+    const before = points[i] as Point;
+    return total + before.share * (at - before.at);
+  }, 0);
+  return sum / (last.at - first.at);
+}
+
 /**
- * How long the work after the copy takes beside the copy itself, by measure (`npm run bench -- throttle`, by_phase): the
- * comparison of all rows takes about as long as copying them at full speed does, each index a third of that, vacuum and
- * statistics a third. Machines differ, so it is a guess, and is replaced by what is seen once verification runs.
+ * How long the work after the copy takes beside the copy itself, by measure (`npm run bench -- estimates`): the
+ * comparison of all rows, which one session does, takes twice as long as copying them at full speed with two lanes, each
+ * index a third of that, vacuum and statistics a quarter. Machines differ, so it is a guess, and is replaced by what is
+ * seen once verification runs.
  */
-const beside = { compare: 1, index: 0.33, vacuum: 0.33 };
+const beside = { compare: 2, index: 0.33, vacuum: 0.25 };
 
 /**
  * Seconds after the copy until writes may be cut over.

@@ -4,11 +4,12 @@ import { ForeshadowError } from '../core/errors.ts';
 import type { MigrationStatus } from '../core/states.ts';
 import type { LeaseHolder } from '../migration/lease.queries.ts';
 import { getMigration, type Migration, updateStatus } from '../migration/status.store.ts';
+import { floor } from '../migration/throttle/drive.ts';
 import { Throttle } from '../migration/throttle/throttle.ts';
 import type { Rival, Selection } from '../shadow/coverage.ts';
 import { countLanes } from '../sync/lane.queries.ts';
 import { Lanes } from '../sync/lanes.ts';
-import { fullSpeed } from '../sync/pacing.ts';
+import { fullSpeed, restAfter } from '../sync/pacing.ts';
 import type { Point } from './estimate.ts';
 import { isLease, type Lease, Leases } from './leases.ts';
 import { Live } from './live.ts';
@@ -78,7 +79,7 @@ export class Run {
   /** the copy so far, denser at its end */
   copied: Point[] = [];
   /** where verification stood when this stretch took it up */
-  verifying: { readonly at: number; readonly compared: number } | null = null;
+  compared: readonly Point[] = [];
   /** since when the database has not answered, seconds since the epoch */
   lostSince: number | null = null;
   readonly #until: number;
@@ -233,11 +234,18 @@ export class Run {
     return lanes;
   }
 
-  /** Between two pieces of work beside the lanes: pauses as they do, and not for long. */
-  async breathe(): Promise<void> {
-    const share = this.lanes?.pace.share ?? 1;
-    if (share < 1)
-      await this.ctx.clock.sleep(Math.min(2000, 100 / Math.max(0.05, share)), this.options.signal);
+  /** After work on `rows` rows beside the lanes, begun at `began`: rests as they do, at the pace of the moment. */
+  async breathe(rows: number, began: number): Promise<void> {
+    const { clock } = this.ctx;
+    this.throttle?.add(rows);
+    const done = clock.now();
+    const left = () => {
+      const { share, chunkMs } = this.lanes?.pace ?? fullSpeed;
+      const pace = { share: Math.max(floor, share), chunkMs, rowsPerSecond: null };
+      return restAfter(pace, 1, rows, (done - began) * 1000) - (clock.now() - done) * 1000;
+    };
+    for (let rest = left(); rest > 1 && !this.over; rest = left())
+      await clock.sleep(Math.min(500, rest), this.options.signal);
   }
 
   async stopLanes(): Promise<void> {

@@ -35,7 +35,7 @@ import {
   type Sampling,
   sizeIsNew,
 } from './choice.ts';
-import { estimateAfterwards, estimateCopy } from './estimate.ts';
+import { estimate, estimateAfterwards } from './estimate.ts';
 import { learn, trainingIsDue } from './learning.ts';
 import { coverageColumn, evaluationIsDue, lagNow, measure } from './measurement.ts';
 import type { Run, Task } from './run.ts';
@@ -179,6 +179,7 @@ export async function cutOverReadsNow(run: Run): Promise<void> {
   const choice =
     own ?? (await live.withPredictor((predictor) => lookNow(ctx, migration, observation, predictor)));
   await heatRanges(ctx, migration, choice.signals);
+  run.throttle?.beginGently();
   run.moved(await cutOverReads(ctx.pool, migration));
   await fulfilOrder(ctx.pool, migration.id, 'cutover-reads');
   const members = await storedMembers(ctx.pool, plan, 'all');
@@ -202,8 +203,9 @@ export async function copyRest(run: Run): Promise<boolean> {
   const spacing = (run.at - (first?.at ?? run.at)) / 500;
   if (!last || done || run.at - last.at >= Math.max(0.2, spacing))
     points.push({ at: run.at, rows: copied, share: run.lanes?.pace.share ?? 1 });
-  const held = throttle?.drive.held ?? false;
-  const { rate, eta, fullSpeed } = estimateCopy(points, total, held, run.lanes?.pace.rowsPerSecond ?? null);
+  const { held = false, most = 1 } = throttle?.drive ?? {};
+  const limit = run.lanes?.pace.rowsPerSecond ?? null;
+  const { rate, eta, fullSpeed } = estimate(points, total, held, limit, most);
   const after = fullSpeed === null ? null : estimateAfterwards(total, fullSpeed, indexesToBuild(migration));
   if (done || run.due('progress', 0.5)) {
     const lag = run.lanes ? await lagNow(ctx, migration, run.lanes) : null;
@@ -270,18 +272,23 @@ export async function verifyAll(run: Run): Promise<void> {
   run.emit({ type: 'step', step: 'verifying', at: run.at });
   const kept = migration.verification_progress as VerificationProgress | null;
   // an earlier version kept something else: then from the start
-  let progress = kept?.atOnce ? kept : beginVerification();
+  let progress = kept?.lookedUp !== undefined ? kept : beginVerification();
+  run.compared = [];
   while (!progress.done) {
     if (run.over) return;
+    const began = ctx.clock.now();
+    const before = rowsCompared(progress);
     progress = await verifyNext(ctx.pool, migration.plan, progress, {
       clock: ctx.clock,
       repair: true,
       check: () => run.checkTime(),
       ...(run.options.signal ? { signal: run.options.signal } : {}),
     });
-    await run.breathe();
+    await run.breathe(rowsCompared(progress) - before, began);
     await updateStatus(ctx.pool, migration.id, {
       verification_progress: progress,
+      wait_reason: run.throttle?.reason ?? null,
+      ...throttleColumn(run),
       eta_total_s: verificationLeft(run, progress),
     });
   }
@@ -292,6 +299,7 @@ export async function verifyAll(run: Run): Promise<void> {
     verification,
     verification_progress: null,
     eta_total_s: null,
+    wait_reason: null,
     ...(green ? {} : { phase: 'verify' }),
   });
   if (!green) await fulfilOrder(ctx.pool, migration.id, 'cutover-writes');
@@ -299,17 +307,16 @@ export async function verifyAll(run: Run): Promise<void> {
   if (migration.phase === 'verify') await updateStatus(ctx.pool, migration.id, { phase: 'ready' });
 }
 
-/** T's own keys are looked at after all rows of S, in about this share of the time. */
-const ownKeys = 0.25;
+/** A key of T is looked up in this share of the time that a row of S is compared in. */
+const lookUp = 0.65;
+const rowsCompared = ({ compared, lookedUp }: VerificationProgress) => compared + lookUp * lookedUp;
 
-/** Seconds that the comparison has left, by what it did in this stretch; null before it has done anything. */
-function verificationLeft(run: Run, { compared, after }: VerificationProgress): number | null {
-  run.verifying ??= { at: run.at, compared };
-  const seconds = run.at - run.verifying.at;
-  const rate = (compared - run.verifying.compared) / seconds;
-  if (!(rate > 0) || after !== null) return null;
-  const total = Math.max(compared, Number(run.migration.rows_total));
-  return (total - compared + ownKeys * total) / rate;
+/** Seconds that the comparison has left, by what it did in this stretch; null before that tells. */
+function verificationLeft(run: Run, progress: VerificationProgress): number | null {
+  const rows = rowsCompared(progress);
+  run.compared = [...run.compared, { at: run.at, rows, share: run.lanes?.pace.share ?? 1 }];
+  const total = Math.max(progress.compared, Number(run.migration.rows_total)) * (1 + lookUp);
+  return estimate(run.compared, total, run.throttle?.drive.held ?? false, null).eta;
 }
 
 /** IN_PROGRESS → COMPLETED. */

@@ -96,6 +96,43 @@ describe('the drive', () => {
       ),
     );
   });
+
+  test('of a rate that is known only over seconds it keeps to the limit: no swing, no halt', () => {
+    fc.assert(
+      fc.property(
+        fc.double({ min: 0, max: 0.5, noNaN: true }), // what others write, in limits
+        fc.double({ min: 0.6, max: 6, noNaN: true }), // what the copy at full speed writes
+        (others, ours) => {
+          let now: Drive = unbridled;
+          let bytes = 0;
+          const rate = new WalRate();
+          const shares: number[] = [];
+          for (let i = 0; i < 100; i++) {
+            const seen = rate.add(i / 2, bytes, now.share);
+            const found = seen
+              ? [
+                  {
+                    source: 'wal' as const,
+                    value: seen.rate,
+                    mayHold: false,
+                    reason: '',
+                    over: seen.share,
+                  },
+                ]
+              : [];
+            now = nextDrive(now, found);
+            bytes += 0.5 * (others + ours * now.share);
+            if (i > 10) shares.push(now.share);
+          }
+          const right = Math.min(1, (1 - others) / ours);
+          for (const share of shares) {
+            expect(share).toBeGreaterThan(0.4 * right);
+            expect(share).toBeLessThanOrEqual(Math.max(1.5 * right, right + 0.06));
+          }
+        },
+      ),
+    );
+  });
 });
 
 describe('the pace of lanes', () => {
@@ -156,10 +193,11 @@ const nothing: Measurement = {
   slotKeep: null,
   active: 0,
   maxConnections: 100,
-  walRate: 0,
+  wal: { rate: 0, share: 1 },
   walPerCheckpoint: 5e8,
   forcedCheckpoints: 0,
   latency: null,
+  commit: null,
 };
 const file = parseMigrationFile({ name: 'm', source: 'a', target: 'b', key: ['id'] });
 const { limits } = settingsOf(file, {});
@@ -214,19 +252,19 @@ describe('the rules', () => {
   });
 
   it('WAL, by its rate and by the checkpoints that it would force', () => {
-    expect(of('wal', { walRate: 1e9 })).toBeUndefined();
-    expect(of('wal', { walRate: 3e7 }, { maxWalRate: 2e7 })).toEqual({
+    expect(of('wal', { wal: { rate: 1e9, share: 1 } })).toBeUndefined();
+    expect(of('wal', { wal: { rate: 3e7, share: 1 } }, { maxWalRate: 2e7 })).toEqual({
       source: 'wal',
       value: 1.5,
       reason: '30 MB/s of WAL, the limit is 20 MB/s',
     });
-    expect(of('checkpoints', { walRate: 5e7, forcedCheckpoints: 2 })).toEqual({
+    expect(of('checkpoints', { wal: { rate: 5e7, share: 1 }, forcedCheckpoints: 2 })).toEqual({
       source: 'checkpoints',
       value: 3,
       reason:
         '50 MB/s of WAL would force a checkpoint every 10 s, the limit is 30 s; 2 forced since the copy began',
     });
-    expect(of('checkpoints', { walRate: null })).toBeUndefined();
+    expect(of('checkpoints', { wal: null })).toBeUndefined();
   });
 
   it('a probe that takes twice as long, and noticeably so', () => {
@@ -236,6 +274,9 @@ describe('the rules', () => {
       reason: 'the probe takes 30.0 ms, 10.0 ms without the copy',
     });
     expect(of('latency', { latency: { now: 1.1, baseline: 0.1 } })?.value).toBeLessThan(1);
+    expect(of('commit', { commit: { now: 30, baseline: 10 } })?.reason).toBe(
+      'a commit takes 30.0 ms, 10.0 ms without the copy',
+    );
   });
 });
 
@@ -267,18 +308,24 @@ describe('what is remembered between looks', () => {
     expect(latency.baseline).toBe(1);
     latency.add(Array(20).fill(5), true);
     expect(latency.measured).toEqual({ now: 5, baseline: 1 });
+    expect(latency.young).toBe(true);
+    latency.add(Array(20).fill(4), false);
+    expect(latency.measured, 'one time against the other').toEqual({ now: 4, baseline: 1 });
     latency.add(Array(20).fill(4), false);
     expect(latency.measured).toEqual({ now: 4, baseline: 4 });
+    expect(latency.young).toBe(false);
+    latency.add(Array(10).fill(900), false);
+    expect(latency.baseline, 'one bad moment').toBe(4);
     expect(new Latency(3).baseline, 'of an earlier process').toBe(3);
   });
 
-  it('WAL a second, over ten seconds, anew after a time without looks', () => {
+  it('WAL a second over three seconds, with the share of the time, anew after a time without looks', () => {
     const rate = new WalRate();
-    expect(rate.add(0, 100)).toBeNull();
-    expect(rate.add(0.5, 200)).toBeNull();
-    expect(rate.add(2, 500)).toBe(200);
-    expect(rate.add(12, 500)).toBe(0);
-    expect(rate.add(60, 1e6)).toBeNull();
-    expect(rate.add(62, 5), 'another server').toBeNull();
+    expect(rate.add(0, 100, 1)).toBeNull();
+    expect(rate.add(0.5, 200, 0.2)).toBeNull();
+    expect(rate.add(2, 500, 0)).toEqual({ rate: 200, share: (0.5 * 1 + 1.5 * 0.2) / 2 });
+    expect(rate.add(5, 500, 0)).toEqual({ rate: 0, share: 0 });
+    expect(rate.add(60, 1e6, 1)).toBeNull();
+    expect(rate.add(62, 5, 1), 'another server').toBeNull();
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { rise } from '../../src/migration/throttle/drive.ts';
-import { estimateAfterwards, estimateCopy, type Point, recentPoints } from '../../src/pipeline/estimate.ts';
+import { estimate, estimateAfterwards, type Point, recentPoints } from '../../src/pipeline/estimate.ts';
 
 /** A copy whose full speed is `speed`, under a throttle that rises from `share`; looked at five times a second. */
 function copy(total: number, speed: number, from: number): { points: Point[]; seconds: number } {
@@ -30,25 +30,36 @@ describe('the time that a copy has left, after a tenth of it', () => {
   ])('of one %s: within a fifth', (_, share, total, speed) => {
     const { points, seconds } = copy(total, speed, share);
     const { seen, at } = afterTenth(points, total);
-    const { eta } = estimateCopy(seen, total, false, null);
+    const { eta } = estimate(seen, total, false, null);
     expect(Math.abs((eta as number) - (seconds - at)) / (seconds - at)).toBeLessThan(0.2);
   });
 
   it('of one that is held where it is, or limited: at the rate of lately', () => {
     const points = [0, 1, 2, 3].map((at) => ({ at, rows: at * 1000, share: 0.1 }));
-    expect(estimateCopy(points, 10_000, true, null)).toEqual({
+    expect(estimate(points, 10_000, true, null)).toEqual({
       rate: 1000,
       eta: 7,
       fullSpeed: expect.closeTo(10_000, 5),
     });
-    expect(estimateCopy(points, 10_000, false, 1000).eta).toBeCloseTo(7, 5);
-    expect(estimateCopy(points, 10_000, false, null).eta).toBeLessThan(4);
+    expect(estimate(points, 10_000, false, 1000).eta).toBeCloseTo(7, 5);
+    expect(estimate(points, 10_000, false, null).eta).toBeLessThan(4);
+  });
+
+  it('of one that was slowed down ten seconds ago: at what it was slowed down to', () => {
+    let rows = 0;
+    const points = Array.from({ length: 60 }, (_, at) => {
+      const share = at < 45 ? 1 : 0.1;
+      const point = { at, rows, share };
+      rows += 1000 * share;
+      return point;
+    });
+    expect(estimate(points, 100_000, true, null).eta).toBeCloseTo((100_000 - 46_400) / 100, 0);
   });
 
   it('is not told from nothing', () => {
-    expect(estimateCopy([], 100, false, null)).toEqual({ rate: null, eta: null, fullSpeed: null });
+    expect(estimate([], 100, false, null)).toEqual({ rate: null, eta: null, fullSpeed: null });
     const points = [0, 1].map((at) => ({ at, rows: at, share: 1 }));
-    expect(estimateCopy(points, 1000, false, null)).toMatchObject({ rate: 1, eta: null });
+    expect(estimate(points, 1000, false, null)).toMatchObject({ rate: 1, eta: null });
   });
 
   it('forgets what it was long ago', () => {
@@ -58,7 +69,7 @@ describe('the time that a copy has left, after a tenth of it', () => {
       share: 1,
     }));
     expect(recentPoints(points, 99)[0]?.at).toBe(66);
-    expect(estimateCopy(points, 1e5, false, null).rate).toBe(100);
+    expect(estimate(points, 1e5, false, null).rate).toBe(100);
   });
 
   it('and what comes afterwards, by what is to be built', () => {

@@ -7,11 +7,13 @@ export interface Drive {
   /** what holds it back; null at full speed */
   readonly source: Source | null;
   readonly reason: string | null;
-  /** it stays where it is, or falls; else it rises to full speed by itself */
+  /** it stays where it is, or falls; else it rises by itself */
   readonly held: boolean;
+  /** the share that it may rise to, by what is known now: where a rate that grows with the share comes to its limit */
+  readonly most: number;
 }
 
-export const unbridled: Drive = { share: 1, source: null, reason: null, held: false };
+export const unbridled: Drive = { share: 1, source: null, reason: null, held: false, most: 1 };
 
 /** A copy begins gently, and is at full speed in seconds if nobody minds: what it does to others is felt only later. */
 export const beginning: Drive = {
@@ -19,6 +21,7 @@ export const beginning: Drive = {
   source: null,
   reason: 'the copy begins gently: 25 % of full speed, and rising',
   held: false,
+  most: 1,
 };
 
 /** Below this share of every limit the copy speeds up; between it and the limit it stays as it is, so nothing swings. */
@@ -31,26 +34,32 @@ export const floor = 0.02;
 /**
  * The next drive: the strongest wish wins. Over the limit the share falls in proportion, by half at most; with room it
  * grows by a quarter, a twentieth of full speed at most; so it falls within a second and comes back within ten or so.
+ * In proportion to the share at which the pressure was measured: a rate taken over seconds says nothing yet of what the
+ * copy is slowed down to by now, and slowing it down again for the same reason would bring it to a halt.
  */
 export function nextDrive(before: Drive, found: readonly Pressure[]): Drive {
   const holder = strongest(
     found.filter(({ mayHold, value }) => mayHold && value >= (before.share === 0 ? ease : hold)),
   );
-  if (holder) return { share: 0, source: holder.source, reason: `held: ${holder.reason}`, held: true };
+  if (holder)
+    return { share: 0, source: holder.source, reason: `held: ${holder.reason}`, held: true, most: 0 };
   const share = Math.max(floor, before.share);
   const most = strongest(found);
   if (most && most.value > 1) {
-    const slower = Math.max(floor, share / Math.min(2, most.value));
-    return { share: slower, source: most.source, reason: slowed(slower, most.reason), held: true };
+    const fitting = found.map(({ value, over = share }) => (value > 1 ? over / value : share));
+    const slower = Math.max(floor, share / 2, Math.min(share, ...fitting));
+    const reason = slowed(slower, most.reason);
+    return { share: slower, source: most.source, reason, held: true, most: slower };
   }
   if (most && most.value >= ease)
     return share < 1
-      ? { share, source: most.source, reason: slowed(share, most.reason), held: true }
+      ? { share, source: most.source, reason: slowed(share, most.reason), held: true, most: share }
       : unbridled;
-  const faster = rise(share);
+  const bearable = Math.min(1, ...found.map(({ value, over }) => (over ? over / value : 1)));
+  const faster = Math.max(share, Math.min(rise(share), bearable));
   if (faster === 1) return unbridled;
   const reason = `${percent(faster)} of full speed, and rising`;
-  return { share: faster, source: before.source, reason, held: false };
+  return { share: faster, source: before.source, reason, held: false, most: Math.max(faster, bearable) };
 }
 
 /** How fast it lets go, at each look. */

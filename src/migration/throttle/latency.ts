@@ -1,42 +1,55 @@
+/** 90th percentile of the latest round trips, in ms, and of those without a copy. */
+export interface LatencySeen {
+  readonly now: number;
+  readonly baseline: number;
+}
+
 /** Round trips that say how things are: the latest ones. */
 const kept = 20;
 /** Fewer than this say nothing. */
-const enough = 10;
-/** Round trips that say how things are without us. */
-const baselineKept = 60;
+export const enough = 10;
+/** Times without the copy that the baseline is taken from. */
+const timesKept = 3;
 
 /**
- * The application's latency, by a probe, now and without the copy. What is measured while nothing is copied, or next to
- * nothing, is the baseline: so load that comes from elsewhere raises it, and does not hold the copy back for ever.
+ * How long something takes, now and without the copy. The baseline is measured anew while the copy stands, again and again:
+ * so load that comes from elsewhere raises it, and does not hold the copy back for ever. The middle one of the latest three
+ * times counts, so that one bad moment says nothing.
  */
 export class Latency {
   #now: number[] = [];
   #without: number[] = [];
-  #baseline: number | null;
+  #times: number[];
 
   /** @param known the baseline of an earlier process, in ms */
   constructor(known: number | null) {
-    this.#baseline = known;
+    this.#times = known === null ? [] : [known];
   }
 
   /** @param copying whether anything worth mentioning was copied meanwhile */
   add(ms: readonly number[], copying: boolean): void {
     this.#now = [...this.#now, ...ms].slice(-kept);
-    if (copying) {
-      this.#without = [];
-      return;
-    }
-    this.#without = [...this.#without, ...ms].slice(-baselineKept);
-    if (this.#without.length >= enough) this.#baseline = percentile90(this.#without);
+    if (copying) return;
+    this.#without = [...this.#without, ...ms];
+    if (this.#without.length < enough) return;
+    this.#times = [...this.#times, percentile90(this.#without)].slice(-timesKept);
+    this.#without = [];
   }
 
-  get measured(): { readonly now: number; readonly baseline: number } | null {
-    if (this.#baseline === null || this.#now.length < enough) return null;
-    return { now: percentile90(this.#now), baseline: this.#baseline };
+  get measured(): LatencySeen | null {
+    const { baseline } = this;
+    if (baseline === null || this.#now.length < enough) return null;
+    return { now: percentile90(this.#now), baseline };
   }
 
   get baseline(): number | null {
-    return this.#baseline;
+    const sorted = [...this.#times].sort((a, b) => a - b);
+    return sorted[(sorted.length - 1) >> 1] ?? null;
+  }
+
+  /** whether a bad moment could still be taken for the baseline */
+  get young(): boolean {
+    return this.#times.length < timesKept;
   }
 }
 

@@ -34,6 +34,24 @@ export async function chooseProbe(
 }
 
 /**
+ * Times a commit: the way to the disk, and to a synchronous standby, that each write of the application has to go. The
+ * message is WAL that nobody reads; it touches no table. @returns ms; as long as the timeout where that ended it
+ */
+export async function timeCommit(client: ClientBase): Promise<number> {
+  const asked = performance.now();
+  try {
+    await client.query(
+      `begin isolation level read committed read write; set local synchronous_commit to default;
+       select pg_catalog.pg_logical_emit_message(true, 'foreshadow', ''); commit`,
+    );
+  } catch (error) {
+    await client.query('rollback');
+    if (codeOf(error) !== sqlstate.queryCanceled) throw error;
+  }
+  return performance.now() - asked;
+}
+
+/**
  * Times the probe `times` over, one after the other, seen from here: with the way to the server and the wait for a
  * processor, which are what an application feels. `turn` says which keys. The session has a statement_timeout.
  * @returns ms of each; one that was ended by the timeout counts as that long

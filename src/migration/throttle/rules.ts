@@ -1,3 +1,6 @@
+import type { LatencySeen } from './latency.ts';
+import type { WalSeen } from './wal-rate.ts';
+
 /** What was measured of the server at one moment. Null: it may not be read, or there is nothing to read. */
 export interface Measurement {
   readonly standbys:
@@ -11,14 +14,15 @@ export interface Measurement {
   /** sessions of others at work */
   readonly active: number | null;
   readonly maxConnections: number;
-  /** bytes of WAL a second lately; null before the second look */
-  readonly walRate: number | null;
+  /** bytes of WAL a second lately, and the share at which the copy was driven meanwhile; null before the second look */
+  readonly wal: WalSeen | null;
   /** bytes of WAL from one checkpoint to the next, when WAL forces it */
   readonly walPerCheckpoint: number;
   /** checkpoints that WAL has forced since the copy began */
   readonly forcedCheckpoints: number | null;
-  /** 90th percentile of the probe's latest round trips, in ms, and of those without a copy */
-  readonly latency: { readonly now: number; readonly baseline: number } | null;
+  /** of the probe's lookups, and of commits */
+  readonly latency: LatencySeen | null;
+  readonly commit: LatencySeen | null;
 }
 
 /** What the rules hold it against; null: no limit. Seconds, bytes, bytes a second, a factor. */
@@ -31,7 +35,7 @@ export interface Limits {
   readonly maxLatency: number | null;
 }
 
-export const sources = ['replica', 'slot', 'sessions', 'wal', 'checkpoints', 'latency'] as const;
+export const sources = ['replica', 'slot', 'sessions', 'wal', 'checkpoints', 'latency', 'commit'] as const;
 export type Source = (typeof sources)[number];
 
 /** How near one thing is to its limit. */
@@ -42,6 +46,8 @@ export interface Pressure {
   /** at twice the limit the copy stops; what cannot be the copy's doing alone only slows it down */
   readonly mayHold: boolean;
   readonly reason: string;
+  /** the share at which the copy was driven while this was measured; left out: as it is now */
+  readonly over?: number;
 }
 
 type Rule = (m: Measurement, l: Limits) => Pressure | null;
@@ -102,30 +108,34 @@ const sessions: Rule = ({ active, maxConnections }, { maxActive }) => {
   return pressure('sessions', active / limit, true, `${active} active sessions, the limit is ${limit}`);
 };
 
-const wal: Rule = ({ walRate }, { maxWalRate }) => {
-  if (walRate === null || maxWalRate === null) return null;
-  const reason = `${mb(walRate)}/s of WAL, the limit is ${mb(maxWalRate)}/s`;
-  return pressure('wal', walRate / maxWalRate, false, reason);
+const wal: Rule = ({ wal: seen }, { maxWalRate }) => {
+  if (!seen || maxWalRate === null) return null;
+  const reason = `${mb(seen.rate)}/s of WAL, the limit is ${mb(maxWalRate)}/s`;
+  return { ...pressure('wal', seen.rate / maxWalRate, false, reason), over: seen.share };
 };
 
 /** The interval that PostgreSQL itself warns of (checkpoint_warning) is reached at some rate of WAL: that is the limit. */
-const checkpoints: Rule = ({ walRate, walPerCheckpoint, forcedCheckpoints }, { checkpointEvery }) => {
-  if (!walRate || checkpointEvery === null) return null;
-  const every = walPerCheckpoint / walRate;
-  const seen = forcedCheckpoints ? `; ${forcedCheckpoints} forced since the copy began` : '';
-  const reason = `${mb(walRate)}/s of WAL would force a checkpoint every ${s(every)}, the limit is ${s(checkpointEvery)}${seen}`;
-  return pressure('checkpoints', checkpointEvery / every, false, reason);
+const checkpoints: Rule = ({ wal: seen, walPerCheckpoint, forcedCheckpoints }, { checkpointEvery }) => {
+  if (!seen?.rate || checkpointEvery === null) return null;
+  const every = walPerCheckpoint / seen.rate;
+  const forced = forcedCheckpoints ? `; ${forcedCheckpoints} forced since the copy began` : '';
+  const reason = `${mb(seen.rate)}/s of WAL would force a checkpoint every ${s(every)}, the limit is ${s(checkpointEvery)}${forced}`;
+  return { ...pressure('checkpoints', checkpointEvery / every, false, reason), over: seen.share };
 };
 
-const latency: Rule = ({ latency: measured }, { maxLatency }) => {
-  if (!measured || maxLatency === null) return null;
-  const { now, baseline } = measured;
-  const limit = Math.max(maxLatency * baseline, baseline + noticeable);
-  const reason = `the probe takes ${now.toFixed(1)} ms, ${baseline.toFixed(1)} ms without the copy`;
-  return pressure('latency', now / limit, false, reason);
-};
+const slower =
+  (source: 'latency' | 'commit', what: string): Rule =>
+  ({ [source]: measured }, { maxLatency }) => {
+    if (!measured || maxLatency === null) return null;
+    const { now, baseline } = measured;
+    const limit = Math.max(maxLatency * baseline, baseline + noticeable);
+    const reason = `${what} takes ${now.toFixed(1)} ms, ${baseline.toFixed(1)} ms without the copy`;
+    return pressure(source, now / limit, false, reason);
+  };
+const latency = slower('latency', 'the probe');
+const commit = slower('commit', 'a commit');
 
-const rules: Readonly<Record<Source, Rule>> = { replica, slot, sessions, wal, checkpoints, latency };
+const rules: Readonly<Record<Source, Rule>> = { replica, slot, sessions, wal, checkpoints, latency, commit };
 
 /** What each rule says; rules without a limit or a measurement say nothing. */
 export function pressures(measurement: Measurement, limits: Limits): Pressure[] {

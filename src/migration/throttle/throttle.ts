@@ -5,10 +5,10 @@ import type { Clock } from '../../core/clock.ts';
 import type { Lanes } from '../../sync/lanes.ts';
 import { type Migration, recordEvent, recordOnce } from '../status.store.ts';
 import { beginning, type Drive, floor, nextDrive, unbridled } from './drive.ts';
-import { Latency } from './latency.ts';
+import { enough, Latency } from './latency.ts';
 import { paceOf, type Settings, settingsOf } from './limits.ts';
 import { look, readable, readWishes, type ServerSettings, serverSettings } from './measure.queries.ts';
-import { chooseProbe, type Probe, probeTimeout, timeProbe } from './probe.queries.ts';
+import { chooseProbe, type Probe, probeTimeout, timeCommit, timeProbe } from './probe.queries.ts';
 import { type Measurement, pressures } from './rules.ts';
 import { WalRate } from './wal-rate.ts';
 
@@ -17,6 +17,10 @@ const every = 0.5;
 /** While nothing is copied, the latency without a copy is measured this often, in seconds, once it is known. */
 const idleProbeEvery = 2;
 const probesAtOnce = 3;
+/** While the copy is at work it stands for one look this often, in seconds, to see how things are without it. */
+const standEvery = 30;
+/** The same, as long as a single bad moment could be taken for how things are. */
+const standEarly = 5;
 /** Seconds without a copy, after which the next one begins gently again. */
 const idleAfter = 5;
 /** The same change of mind is not written down more often than this, in seconds. */
@@ -33,6 +37,9 @@ export interface ThrottleState {
   /** latency of the probe in ms: lately, and without the copy */
   readonly latency_ms: number | null;
   readonly baseline_ms: number | null;
+  /** the same of a commit */
+  readonly commit_ms: number | null;
+  readonly commit_baseline_ms: number | null;
   readonly wal_bytes_per_s: number | null;
   readonly active_sessions: number | null;
   readonly replica_lag_s: number | null;
@@ -57,6 +64,7 @@ export interface ThrottleOptions {
 export class Throttle {
   readonly #options: ThrottleOptions;
   readonly #latency: Latency;
+  readonly #commit: Latency;
   readonly #wal = new WalRate();
   readonly #stop = new AbortController();
   #running: Promise<void> = Promise.resolve();
@@ -69,10 +77,13 @@ export class Throttle {
   #knobs: string;
   #drive: Drive = unbridled;
   #measured: Measurement | null = null;
-  #copied = 0;
-  #copiedAt = 0;
+  #done = 0;
+  #otherWork = 0;
+  #workedAt = 0;
   #turn = 0;
   #probedAt = 0;
+  #stood = false;
+  #stoodAt = 0;
   #saidAt = 0;
   #forcedBefore: number | null = null;
 
@@ -81,11 +92,14 @@ export class Throttle {
     this.#options = options;
     const known = migration.throttle_state as ThrottleState | null;
     this.#latency = new Latency(known?.baseline_ms ?? null);
+    this.#commit = new Latency(known?.commit_baseline_ms ?? null);
     const knobs = migration.throttle as Knobs;
     this.#knobs = JSON.stringify(knobs);
     this.#settings = settingsOf(migration.definition, knobs);
     if (this.#bound) this.#drive = beginning;
-    lanes.keep(paceOf(this.#drive, this.#settings));
+    // nothing is copied before it is known how the application fares without it
+    this.#stood = this.#latencyUnknown;
+    lanes.keep(paceOf(this.#driven, this.#settings));
   }
 
   start(): void {
@@ -96,6 +110,16 @@ export class Throttle {
     this.#stop.abort();
     await this.#running;
     await this.#drop();
+  }
+
+  /** Another kind of work begins: gently again, whatever the one before was allowed. */
+  beginGently(): void {
+    if (this.#bound && !this.#drive.held) this.#drive = beginning;
+  }
+
+  /** Work on many rows that is not the lanes': it is measured as the copy is, and keeps to the same pace. */
+  add(rows: number): void {
+    this.#otherWork += rows;
   }
 
   get drive(): Drive {
@@ -113,7 +137,9 @@ export class Throttle {
       reason: this.reason,
       latency_ms: m?.latency ? round(m.latency.now) : null,
       baseline_ms: this.#latency.baseline === null ? null : round(this.#latency.baseline),
-      wal_bytes_per_s: m?.walRate == null ? null : Math.round(m.walRate),
+      commit_ms: m?.commit ? round(m.commit.now) : null,
+      commit_baseline_ms: this.#commit.baseline === null ? null : round(this.#commit.baseline),
+      wal_bytes_per_s: m?.wal == null ? null : Math.round(m.wal.rate),
       active_sessions: m?.active ?? null,
       replica_lag_s: lags.length ? Math.max(...lags) : null,
       unread: this.#unread,
@@ -131,7 +157,7 @@ export class Throttle {
   }
 
   async #run(): Promise<void> {
-    const { clock, log } = this.#options;
+    const { clock, log, lanes } = this.#options;
     const { signal } = this.#stop;
     let failing = false;
     for (let next = clock.now(); !signal.aborted; ) {
@@ -144,6 +170,8 @@ export class Throttle {
           // the lanes keep to what they were told last; whether the database is there is for them to find out
           if (!failing && !signal.aborted) log.warn({ err: error }, 'the throttle cannot look at the server');
           failing = true;
+          this.#stood = false; // nobody knows when there will be a look again
+          lanes.keep(paceOf(this.#driven, this.#settings));
           await this.#drop();
         }
       }
@@ -154,11 +182,16 @@ export class Throttle {
   async #look(): Promise<void> {
     const { migration, lanes, clock } = this.#options;
     const client = await this.#session();
-    const done = lanes.totals.copied + lanes.totals.moved;
-    const copying = done > this.#copied;
-    this.#copied = done;
-    if (copying) this.#copiedAt = clock.now();
-    else if (clock.now() - this.#copiedAt > idleAfter && this.#bound && !this.#drive.held)
+    if (this.#stood) {
+      await this.#probeNow(client, false, enough);
+      this.#stood = false;
+      this.#stoodAt = clock.now();
+    }
+    const done = lanes.totals.copied + lanes.totals.moved + this.#otherWork;
+    const copying = done > this.#done;
+    this.#done = done;
+    if (copying) this.#workedAt = clock.now();
+    else if (clock.now() - this.#workedAt > idleAfter && this.#bound && !this.#drive.held)
       this.#drive = beginning;
     if (!copying && (this.#drive.share === 1 || this.#drive === beginning)) {
       // nothing to hold back: only what the operator wants, and now and then how things are without us
@@ -177,13 +210,16 @@ export class Throttle {
       slotKeep: server.slotKeep,
       active: looked.active,
       maxConnections: server.maxConnections,
-      walRate: looked.wal === null ? null : this.#wal.add(clock.now(), looked.wal),
+      wal: looked.wal === null ? null : this.#wal.add(clock.now(), looked.wal, this.#driven.share),
       walPerCheckpoint: server.walPerCheckpoint,
       forcedCheckpoints: looked.forced === null ? null : looked.forced - (this.#forcedBefore ?? 0),
       latency: this.#latency.measured,
+      commit: this.#commit.measured,
     };
     const before = this.#drive;
     this.#drive = nextDrive(before, pressures(this.#measured, this.#settings.limits));
+    const due = clock.now() - this.#stoodAt >= (this.#commit.young ? standEarly : standEvery);
+    this.#stood = copying && due && this.#settings.limits.maxLatency !== null;
     this.#obey(wishes);
     if (this.#drive.source !== before.source) await this.#say(client);
   }
@@ -197,16 +233,28 @@ export class Throttle {
       this.#knobs = knobs;
       this.#settings = settingsOf(migration.definition, wishes.knobs);
     }
-    const pace = paceOf(atWork ? this.#drive : { ...this.#drive, share: 0 }, this.#settings);
+    const pace = paceOf(atWork ? this.#driven : { ...this.#drive, share: 0 }, this.#settings);
     const now = lanes.pace;
     if (pace.share !== now.share || pace.chunkMs !== now.chunkMs || pace.rowsPerSecond !== now.rowsPerSecond)
       lanes.keep(pace);
   }
 
-  async #probeNow(client: Client, copying: boolean): Promise<void> {
-    if (!this.#probe) return;
+  async #probeNow(client: Client, copying: boolean, times = probesAtOnce): Promise<void> {
+    if (this.#settings.limits.maxLatency === null) return;
     this.#probedAt = this.#options.clock.now();
-    this.#latency.add(await timeProbe(client, this.#probe, probesAtOnce, this.#turn++), copying);
+    const commits: number[] = [];
+    for (let i = 0; i < times; i++) commits.push(await timeCommit(client));
+    this.#commit.add(commits, copying);
+    if (this.#probe) this.#latency.add(await timeProbe(client, this.#probe, times, this.#turn++), copying);
+  }
+
+  /** what the lanes are told: while they stand for a look, nothing is copied */
+  get #driven(): Drive {
+    return this.#stood ? { ...this.#drive, share: 0 } : this.#drive;
+  }
+
+  get #latencyUnknown(): boolean {
+    return this.#settings.limits.maxLatency !== null && this.#commit.baseline === null;
   }
 
   /** For the log, the events and whoever watches. */

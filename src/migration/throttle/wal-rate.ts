@@ -1,18 +1,43 @@
-/** Checkpoints and standbys feel WAL over seconds, not over one look. */
-const windowSeconds = 10;
+/**
+ * Seconds that a rate is taken over. Longer, and what the copy was driven at before still counts long after it was slowed
+ * down; shorter, and one full page image more or less counts.
+ */
+const windowSeconds = 3;
 const leastSeconds = 1;
+
+/** What was seen over the latest looks: bytes of WAL a second, and the mean share at which the copy was driven meanwhile. */
+export interface WalSeen {
+  readonly rate: number;
+  readonly share: number;
+}
+
+interface Look {
+  readonly at: number;
+  readonly bytes: number;
+  /** since this look */
+  readonly share: number;
+}
 
 /** Bytes of WAL a second, over the latest looks. */
 export class WalRate {
-  #looks: { readonly at: number; readonly bytes: number }[] = [];
+  #looks: Look[] = [];
 
-  /** @returns the rate; null until there are looks a second apart */
-  add(at: number, bytes: number): number | null {
+  /**
+   * @param share at which the copy is driven from now on
+   * @returns null until there are looks a second apart
+   */
+  add(at: number, bytes: number, share: number): WalSeen | null {
     const last = this.#looks.at(-1);
     // after a time without looks, and on another server, the old ones say nothing
     if (last && (at - last.at > windowSeconds || bytes < last.bytes)) this.#looks = [];
-    this.#looks = [...this.#looks.filter((look) => at - look.at <= windowSeconds), { at, bytes }];
-    const first = this.#looks[0] as { at: number; bytes: number };
-    return at - first.at < leastSeconds ? null : (bytes - first.bytes) / (at - first.at);
+    this.#looks = [...this.#looks.filter((look) => at - look.at <= windowSeconds), { at, bytes, share }];
+    const first = this.#looks[0] as Look;
+    const seconds = at - first.at;
+    if (seconds < leastSeconds) return null;
+    const driven = this.#looks.slice(1).reduce((sum, look, i) => {
+      const before = this.#looks[i] as Look;
+      return sum + before.share * (look.at - before.at);
+    }, 0);
+    return { rate: (bytes - first.bytes) / seconds, share: driven / seconds };
   }
 }
