@@ -112,6 +112,8 @@ export const Status = Type.Object(
           reason: nullable(Type.String()),
           latency_ms: nullable(number),
           baseline_ms: nullable(number),
+          commit_ms: nullable(number),
+          commit_baseline_ms: nullable(number),
           wal_bytes_per_s: nullable(number),
           active_sessions: nullable(count),
           replica_lag_s: nullable(number),
