@@ -74,13 +74,19 @@ export const Calibration = Type.Object({
 export type Calibration = Static<typeof Calibration>;
 
 /**
+ * A window tells so much more of what comes as the one before it: a log grows, a network learns more, and the latest
+ * window alone has enough rows for nearly every bin. The older ones fill what it leaves empty.
+ */
+const LATER_TELLS = 8;
+
+/**
  * Isotonic regression of counts on scores by pooling adjacent violators (Barlow et al. 1972), over bins weighted by
  * their rows. Without any rows: scores are taken for counts.
- * @param windows earliest first. A log grows: each tells twice as much of what comes as the one before it
+ * @param windows earliest first; the later of which tell much more
  */
 export function calibrate(windows: readonly WindowBins[], unseenShare: number): Calibration {
   const blocks: { rows: number; scores: number; actual: number }[] = [];
-  const weights = windows.map((_, n) => 2 ** (n + 1 - windows.length));
+  const weights = windows.map((_, n) => LATER_TELLS ** (n + 1 - windows.length));
   const weighted = (of: 'rows' | 'scores' | 'actual', bin: number) =>
     windows.reduce((sum, window, n) => sum + weights[n]! * window[of][bin]!, 0);
   for (let bin = 0; bin <= BINS; bin++) {

@@ -2,10 +2,10 @@ import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import type { Access } from '../core/access.ts';
 import { type Migration, noteModelDrift, recordEvent } from '../migration/status.store.ts';
-import { expectedHitShare, topPositions } from '../model/index.ts';
+import { expectedHitShare, foretell, type Manifest, topPositions } from '../model/index.ts';
 import type { Rival, Selection } from '../shadow/coverage.ts';
 import { type Drift, driftOf } from '../shadow/drift.ts';
-import { type PlainRule, plainRules, Trial, type TrialSums } from '../shadow/trial.ts';
+import { type PlainRule, type Promised, plainRules, Trial, type TrialSums } from '../shadow/trial.ts';
 import type { Choice } from './choice.ts';
 
 /** How the model in use has fared since it was trained, choice by choice; as far as this process has chosen. */
@@ -33,10 +33,7 @@ export class Trials {
       at: choice.at,
       model: new Set(Array.from(positions, (position) => keys[position] as string)),
       rules,
-      expected:
-        manifest.calibration.score.length > 0
-          ? expectedHitShare(manifest.calibration, predictive, positions)
-          : null,
+      expected: promisedBy(manifest, predictive, positions),
       changeWeight: manifest.change_weight,
     });
   }
@@ -51,6 +48,22 @@ export class Trials {
     const drift = driftOf(this.#current ? [...this.#ended, this.#current.sums()] : this.#ended);
     return drift && this.#model !== null ? { model: this.#model, drift } : null;
   }
+}
+
+/** A choice of another size than the model was trained for, by more than this part of it, was not foretold. */
+const otherSize = 0.25;
+
+/**
+ * What is said of the choice when it is made, as the backtest says it: with the bias that past windows showed taken off,
+ * and with its interval.
+ * @param positions of the choice in the scores
+ * @returns null for a model whose error nothing is known of, and for a choice of another size
+ */
+function promisedBy(manifest: Manifest, scores: Float64Array, positions: Uint32Array): Promised | null {
+  const { calibration, budget, table_rows: tableRows } = manifest;
+  const size = budget * (tableRows ?? manifest.training.keys);
+  if (!calibration.error || Math.abs(positions.length - size) > otherSize * size) return null;
+  return foretell(calibration, expectedHitShare(calibration, scores, positions));
 }
 
 /** Looks at the last horizon. A model that has drifted is marked in the status, and training becomes due. */

@@ -1,4 +1,4 @@
-import { type PlainRule, plainRules, type TrialSums } from './trial.ts';
+import { type PlainRule, type Promised, plainRules, type TrialSums } from './trial.ts';
 
 /** Fewer accesses than these say nothing about a model. */
 export const fewestForDrift = 1000;
@@ -23,9 +23,10 @@ export interface Drift {
 }
 
 /**
- * Whether the model's choices have lately realised less than the better plain rule, or than its calibration predicts: by
- * more than 5 points and 3 standard errors, over at least 1000 accesses. Differences are paired by key, since all
- * accesses of one key hit or miss together; trials count as independent.
+ * Whether the model's choices have lately realised less than the better plain rule, or than was predicted: by more than
+ * 5 points and 3 standard errors, over at least 1000 accesses. What lies in the interval of a prediction is what past
+ * windows let expect, and no drift. Differences are paired by key, since all accesses of one key hit or miss together;
+ * trials count as independent.
  * @returns null when there is no such thing, or too little to tell
  */
 export function driftOf(trials: readonly TrialSums[]): Drift | null {
@@ -49,11 +50,14 @@ export function driftOf(trials: readonly TrialSums[]): Drift | null {
     found.push({ ...span, realised, against: rule, other: realised - mean, standard_error });
   }
   if (trials.every(({ expected }) => expected !== null)) {
-    const other = total(trials, (trial) => trial.expected! * trial.worth) / worth;
+    const promised = (part: keyof Promised) =>
+      total(trials, (trial) => trial.expected![part] * trial.worth) / worth;
+    const other = promised('predicted');
     const hits = total(trials, ({ model }) => model.squares);
     const variance = hits * (1 - 2 * realised) + realised * realised * squares;
     const standard_error = Math.sqrt(Math.max(0, variance)) / worth;
-    found.push({ ...span, realised, against: 'prediction', other, standard_error });
+    if (realised < promised('lower'))
+      found.push({ ...span, realised, against: 'prediction', other, standard_error });
   }
 
   const clear = found.filter(

@@ -2,6 +2,12 @@ import type { Access } from '../core/access.ts';
 import type { KeyId } from '../core/key.ts';
 import type { Selection } from './coverage.ts';
 
+/** A hit share that was promised, and the least that would still keep the promise. 0–1 */
+export interface Promised {
+  readonly predicted: number;
+  readonly lower: number;
+}
+
 /** The plain rules that a model must not lose to. */
 export const plainRules = ['lfu', 'ewma'] as const;
 export type PlainRule = (typeof plainRules)[number];
@@ -12,8 +18,8 @@ export interface TrialOptions {
   /** the model's own choice and the plain rules', each for the same number of rows */
   readonly model: Selection;
   readonly rules: ReadonlyMap<PlainRule, Selection>;
-  /** hit share that the model's calibration predicts for its choice, 0–1; null when it was never calibrated */
-  readonly expected: number | null;
+  /** what the model is expected to hit with its choice; null when that cannot be said */
+  readonly expected: Promised | null;
   /** what a change counts beside a read */
   readonly changeWeight: number;
 }
@@ -24,7 +30,7 @@ export interface TrialSums {
   readonly at: number;
   readonly until: number;
   readonly accesses: number;
-  readonly expected: number | null;
+  readonly expected: Promised | null;
   /** Σ c */
   readonly worth: number;
   /** Σ c² */

@@ -82,20 +82,21 @@ describe('calibration', () => {
     expect(expectedHitShare(map, [0, 0], [1])).toBe(0);
   });
 
-  it('lets each window tell twice as much as the one before it', () => {
+  it('lets each window tell eight times as much as the one before it', () => {
     const early = binsOf([[1, 8]]);
     const late = binsOf([[1, 2]]);
-    expect(calibrated(calibrate([early, late], 0), 1)).toBeCloseTo((8 / 2 + 2) / (1 / 2 + 1), 12);
+    expect(calibrated(calibrate([early, late], 0), 1)).toBeCloseTo((8 / 8 + 2) / (1 / 8 + 1), 12);
   });
 });
 
 /** Rows whose mean count is their score; every tenth, the highest, is chosen. The accesses are `lift` times as steep, the scores span `span` per cents. */
 function windowAt(offset: number, lift: number, seed: number, span = 1000): JudgedWindow {
   const rng = seededRng(seed);
-  const pairs = Array.from({ length: 2000 }, (_, i) => {
-    const predicted = 1.01 ** (i % span);
-    return [predicted, predicted ** lift * (0.5 + rng())] as const;
-  });
+  const scores = Array.from({ length: 2000 }, (_, i) => 1.01 ** (i % span));
+  const sum = (exponent: number) => scores.reduce((all, predicted) => all + predicted ** exponent, 0);
+  // as many accesses, however steep
+  const scale = sum(1) / sum(lift);
+  const pairs = scores.map((predicted) => [predicted, scale * predicted ** lift * (0.5 + rng())] as const);
   const order = pairs.map((_, i) => i).sort((a, b) => pairs[b]![0] - pairs[a]![0]);
   const chosen = order.slice(0, 200);
   const came = (slots: readonly number[]) => slots.reduce((sum, i) => sum + pairs[i]![1], 0);

@@ -45,9 +45,13 @@ describe('a model has drifted', () => {
   });
 
   test('when it realises clearly less than was predicted, whatever the rules do', () => {
-    const trial = () => begin(keys(0, 400), keys(0, 400), { expected: 0.5 });
+    const promised = (predicted: number, lower: number) =>
+      begin(keys(0, 400), keys(0, 400), { expected: { predicted, lower } });
+    const trial = () => promised(0.5, 0.45);
     expect(driftOf([sums(trial(), uniform(5000))])).toMatchObject({ against: 'prediction', other: 0.5 });
-    expect(driftOf([sums(begin(keys(0, 400), keys(0, 400), { expected: 0.43 }), uniform(5000))])).toBeNull();
+    expect(driftOf([sums(promised(0.43, 0.42), uniform(5000))])).toBeNull();
+    // hit shares of past windows were as far apart as that
+    expect(driftOf([sums(promised(0.5, 0.35), uniform(5000))])).toBeNull();
     // several choices, of which one was not calibrated, promise nothing
     const plain = sums(begin(keys(0, 400), keys(0, 400)), uniform(5000));
     expect(driftOf([sums(trial(), uniform(5000)), plain])).toBeNull();
