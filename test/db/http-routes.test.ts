@@ -151,6 +151,8 @@ describe('a whole migration over HTTP', () => {
 
   test('is steered to its end', async () => {
     await until('m', ({ status }) => status === 'READY');
+    // its report is held to the document in statements.test.ts
+    expect((await get(`${m}/statements`)).json()).toMatchObject({ status: 400, code: 'BAD_MIGRATION_FILE' });
     expect((await post(`${m}/cutover`, { what: 'writes' })).json()).toMatchObject({
       status: 409,
       code: 'GATE_SHUT',
