@@ -95,17 +95,20 @@ export async function performTask(
 
 /**
  * Takes the write cutover back, in this process. May be repeated: what an earlier one left undone is done.
+ * `terminateFor`: who wants sessions ended that are in the way of several attempts; by default none is.
  * @throws ForeshadowError NO_WAY_BACK before anything is touched; CUTOVER_BLOCKED after `attempts`
  */
 export async function rollBackMigration(
   ctx: Context,
   name: string,
-  options: RunOptions & { readonly attempts: number },
+  options: RunOptions & { readonly attempts: number; readonly terminateFor?: string },
 ): Promise<void> {
   const run = new Run(ctx, await getMigration(ctx.pool, name), options);
   if (run.migration.status !== 'ROLLED_BACK') requireWayBack(run.migration);
   await upTo(run, () =>
-    run.migration.status === 'ROLLED_BACK' ? step.settle(run) : wayBack.rollBackNow(run, options.attempts),
+    run.migration.status === 'ROLLED_BACK'
+      ? step.settle(run)
+      : wayBack.rollBackNow(run, options.attempts, options.terminateFor),
   );
 }
 

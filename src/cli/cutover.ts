@@ -1,3 +1,4 @@
+import { userInfo } from 'node:os';
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { ForeshadowError } from '../core/errors.ts';
@@ -11,10 +12,15 @@ import { describeMigration } from '../migration/status.ts';
 import { type CommonFlags, interruptible, parseNumber, print, remark, say, withContext } from './output.ts';
 import { statusText } from './status.ts';
 
+/** What the option of that name does, here and in `rollback`. */
+export const terminateBlockers =
+  'end sessions of others that were in the way of three attempts and for 5 s; otherwise they are only named';
+
 interface CutoverFlags extends CommonFlags {
   readonly reads?: boolean;
   readonly writes?: boolean;
   readonly attempts: number;
+  readonly terminateBlockers?: boolean;
 }
 
 export function cutoverCommand(program: Command): Command {
@@ -24,14 +30,20 @@ export function cutoverCommand(program: Command): Command {
     .option('--reads', 'READY → reads go to the overlay, the copy begins')
     .option('--writes', 'everything copied and verified → the tables change places')
     .option('--attempts <n>', 'how often to try for the lock before giving up', parseNumber, 60)
+    .option('--terminate-blockers', terminateBlockers)
     .action(async (name: string, flags: CutoverFlags, command: Command) => {
       if (Boolean(flags.reads) === Boolean(flags.writes))
         throw new ForeshadowError('USAGE', 'say --reads or --writes');
+      if (flags.reads && flags.terminateBlockers)
+        throw new ForeshadowError(
+          'USAGE',
+          'nobody is in the way of --reads: say --terminate-blockers with --writes',
+        );
       await withContext(command, async (ctx) => {
         await requireSchema(ctx.pool);
         const migration = await getMigration(ctx.pool, name);
         if (flags.reads) await reads(ctx, migration);
-        else await writes(ctx, migration, flags.attempts);
+        else await writes(ctx, migration, flags);
         const status = await describeMigration(ctx.pool, name);
         if (flags.json) print(status);
         else say(statusText(status));
@@ -50,7 +62,7 @@ async function reads(ctx: Context, migration: Migration): Promise<void> {
   await cutOverReads(ctx.pool, migration);
 }
 
-async function writes(ctx: Context, migration: Migration, maxAttempts: number): Promise<void> {
+async function writes(ctx: Context, migration: Migration, flags: CutoverFlags): Promise<void> {
   if (migration.status !== 'IN_PROGRESS' || migration.phase !== 'ready') {
     throw new ForeshadowError(
       'GATE_SHUT',
@@ -62,9 +74,10 @@ async function writes(ctx: Context, migration: Migration, maxAttempts: number): 
       pool: ctx.pool,
       connect: () => ctx.connect('cutover'),
       clock: ctx.clock,
-      maxAttempts,
+      maxAttempts: flags.attempts,
       signal,
       onWait: async (reason) => remark(`  waiting: ${reason}`),
+      terminateFor: () => (flags.terminateBlockers ? userInfo().username : null),
     }),
   );
   await settleTarget(ctx.pool, done, ctx.clock, async (reason) => {

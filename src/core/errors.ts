@@ -76,7 +76,7 @@ export const catalogue = {
   CUTOVER_BLOCKED: {
     http: 409,
     exit: 3,
-    hint: 'Let the named sessions end, then try again. Nothing was changed.',
+    hint: 'Let the named sessions end, or say --terminate-blockers, then try again. Nothing was changed.',
   },
   NO_WAY_BACK: {
     http: 409,

@@ -10,6 +10,7 @@ import { Health } from './schemas/health.ts';
 import { Job, JobList } from './schemas/jobs.ts';
 import { Migration, MigrationFileSchema, MigrationList } from './schemas/migration.ts';
 import { Model, ModelList, ModelVersion } from './schemas/models.ts';
+import { Statements } from './schemas/statements.ts';
 import { Status } from './schemas/status.ts';
 
 const shared = [
@@ -18,6 +19,7 @@ const shared = [
   Status,
   Migration,
   MigrationList,
+  Statements,
   { ...ScoresAnswer, $id: 'ScoresAnswer' },
   AccessEventsAnswer,
   Job,

@@ -19,6 +19,7 @@ import { migrationRoutes } from './routes/migrations.ts';
 import { modelRoutes } from './routes/models.ts';
 import { scoreRoutes } from './routes/scores.ts';
 import { serviceRoutes } from './routes/service.ts';
+import { statementRoutes } from './routes/statements.ts';
 import { endSilentConnections } from './silent-connections.ts';
 import { validatorCompiler } from './validator.ts';
 
@@ -87,6 +88,7 @@ export async function buildServer(backend: Backend): Promise<FastifyInstance> {
   openapiRoute(app);
   migrationRoutes(app, backend, claim);
   actionRoutes(app, backend, claim);
+  statementRoutes(app, backend);
   eventRoutes(app, backend, metrics);
   await scoreRoutes(app, backend, metrics);
   accessEventRoutes(app, backend, claim);

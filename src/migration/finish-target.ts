@@ -12,8 +12,9 @@ import { instantNow, olderSnapshots, sayBlockers } from './cutover/blockers.quer
 import { dropGuardSql, dropGuardTriggerSql, finalTable, guardedTables, physicalOf } from './cutover/swap.ts';
 import { partitionIndexes, settleIndexSql } from './deferred-indexes.ts';
 import { type BuildOptions, buildConcurrently } from './index-build.ts';
+import { sayWhile } from './long-statement.ts';
 import { partitionsOf } from './preflight/partitions.ts';
-import type { CarriedIndex, DeferredIndex, Migration } from './status.store.ts';
+import { type CarriedIndex, type DeferredIndex, type Migration, recordEvent } from './status.store.ts';
 import { dropWayBackSql, prepareWayBack } from './way-back/prepare.ts';
 
 const schema = 'foreshadow'; // where T is until the write cutover
@@ -86,7 +87,8 @@ export async function settleTarget(
   await briefly(pool, clock, dropGuardSql(migration).join('; '));
   await failpoint('settle.guard-dropped');
   if (rolledBack) {
-    for (const sql of physicalOf(migration).settle ?? []) await briefly(pool, clock, sql);
+    for (const sql of physicalOf(migration).settle ?? [])
+      await announced(pool, migration.id, clock, sql, onWait);
     await briefly(pool, clock, clearedSql(migration).join('; '));
     await failpoint('settle.names-gone');
     return true;
@@ -97,9 +99,34 @@ export async function settleTarget(
         and not exists (select from pg_constraint o where o.conrelid = $2 and o.conname = c.conname and o.contype = 'c' and not o.convalidated)`,
     [migration.plan.targetOid, migration.plan.sourceOid],
   );
-  for (const check of rows) await pool.query(`alter table ${table} validate constraint ${ident(check.name)}`);
-  for (const sql of physicalOf(migration).settle ?? []) await briefly(pool, clock, sql);
+  const checks = rows.map(({ name }) => `alter table ${table} validate constraint ${ident(name)}`);
+  for (const sql of [...checks, ...(physicalOf(migration).settle ?? [])])
+    await announced(pool, migration.id, clock, sql, onWait);
   return true;
+}
+
+/** A statement that reads a whole table, and keeps its snapshot all the while: that is said before, and while it goes on. */
+async function announced(
+  pool: Pool,
+  migrationId: number,
+  clock: Clock,
+  sql: string,
+  onWait: (reason: string) => Promise<boolean>,
+): Promise<void> {
+  const message = `the swap is done; ${sql}: its snapshot is as old as the statement`;
+  await recordEvent(pool, migrationId, 'settle', { message, statement: sql, done: false });
+  const began = clock.now();
+  const tenths = () => Math.round((clock.now() - began) * 10) / 10;
+  await sayWhile(briefly(pool, clock, sql), clock, () =>
+    onWait(`the swap is done; ${sql}, for ${tenths()} s`),
+  );
+  const seconds = tenths();
+  await recordEvent(pool, migrationId, 'settle', {
+    message: `done in ${seconds} s: ${sql}`,
+    statement: sql,
+    done: true,
+    seconds,
+  });
 }
 
 /** After a rollback nothing of ours is left beside the status: tables, lanes, our index on the source. */

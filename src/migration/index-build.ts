@@ -2,10 +2,8 @@ import type { Pool } from 'pg';
 import type { Clock } from '../core/clock.ts';
 import { withClient } from '../db/tx.ts';
 import { type Blocker, blockersOf, sayBlockers } from './cutover/blockers.queries.ts';
+import { sayWhile } from './long-statement.ts';
 import { recordEvent } from './status.store.ts';
-
-/** How often a build is looked at, in ms. */
-const lookEvery = 500;
 
 export interface BuildOptions {
   readonly clock: Clock;
@@ -14,8 +12,7 @@ export interface BuildOptions {
 }
 
 /**
- * Runs a CREATE INDEX CONCURRENTLY to its end. It is the one thing of ours whose snapshot may grow old, so it is
- * announced, with what it waits for: transactions of others, which are named and left alone.
+ * Runs a CREATE INDEX CONCURRENTLY to its end. Its snapshot may grow old, so it is announced, with what it waits for: transactions of others, which are named and left alone.
  * @throws whatever the statement throws
  */
 export async function buildConcurrently(
@@ -30,17 +27,11 @@ export async function buildConcurrently(
   const began = clock.now();
   await withClient(pool, async (client) => {
     const { processID: pid } = client as unknown as { processID: number };
-    const ended = new AbortController();
-    const built = client.query(definition).finally(() => ended.abort());
-    built.catch(() => undefined); // thrown below
-    while (onWait && !ended.signal.aborted) {
-      await clock.sleep(lookEvery, ended.signal).catch(() => undefined);
-      if (ended.signal.aborted) break;
-      // the build goes on whether or not it can be looked at; its own error is thrown below
-      const reason = await sayBuild(pool, pid, name).catch(() => null);
+    await sayWhile(client.query(definition), clock, async () => {
+      // the build goes on whether or not it can be looked at; its own error is the one that counts
+      const reason = onWait && (await sayBuild(pool, pid, name).catch(() => null));
       if (reason) await onWait(reason);
-    }
-    await built;
+    });
   });
   const seconds = Math.round((clock.now() - began) * 10) / 10;
   await recordEvent(pool, migrationId, 'index', {

@@ -13,7 +13,8 @@ export const jobsChannel = 'foreshadow_jobs';
 export const changed = 'changed';
 
 /**
- * Writes down what an operator asks for; whoever works on the migration does it. May be repeated.
+ * Writes down what an operator asks for; whoever works on the migration does it. May be repeated: the first is the one
+ * that counts, with the details of the last.
  * @throws ForeshadowError MIGRATION_UNKNOWN; GATE_SHUT or CONFLICT when the state does not allow it
  */
 export async function giveOrder(
@@ -32,7 +33,8 @@ export async function giveOrder(
     );
   await pool.query(
     `update foreshadow.migration_status
-        set orders = jsonb_build_object($2::text, jsonb_build_object('by', $3::text, 'at', clock_timestamp()) || $4::jsonb) || orders,
+        set orders = orders || jsonb_build_object($2::text,
+              jsonb_build_object('by', $3::text, 'at', clock_timestamp()) || coalesce(orders -> $2::text, '{}') || $4::jsonb),
             updated_at = clock_timestamp()
       where id = $1`,
     [migration.id, order, by, JSON.stringify(detail)],

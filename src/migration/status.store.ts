@@ -83,7 +83,18 @@ export interface Migration {
   readonly physical: Physical | null;
   readonly managed: boolean;
   readonly orders: Readonly<
-    Partial<Record<Order, { readonly by: string; readonly at: string; readonly drop_old?: boolean }>>
+    Partial<
+      Record<
+        Order,
+        {
+          readonly by: string;
+          readonly at: string;
+          readonly drop_old?: boolean;
+          /** who wants the sessions ended that stand in its way; null or absent: nobody */
+          readonly terminate_blockers?: string | null;
+        }
+      >
+    >
   >;
   readonly settled_at: Date | null;
   readonly [column: string]: unknown;

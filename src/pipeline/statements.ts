@@ -10,11 +10,11 @@ import { schemaVersion } from '../db/migrate.ts';
 import { withClient } from '../db/tx.ts';
 import { readLog } from '../logs/index.ts';
 import type { Preflight } from '../migration/preflight/preflight.ts';
-import { physicalPlan } from '../migration/preflight/preflight.ts';
+import { physicalPlan, preflight } from '../migration/preflight/preflight.ts';
 import type { StatementsReport } from '../migration/statements/report.ts';
 import { examineStatements } from '../migration/statements/statements.ts';
 import { isOver } from '../migration/states.ts';
-import { findMigration, type Migration } from '../migration/status.store.ts';
+import { findMigration, getMigration, type Migration } from '../migration/status.store.ts';
 
 /** What statements are tried on: both tables as they stand now. */
 interface Subject {
@@ -78,6 +78,16 @@ export async function reportStatements(
     swap: file.cutover.finish === 'swap',
     shapes: collector.shapes(),
   });
+}
+
+/**
+ * The same for a migration that was planned already, by its name.
+ * @throws ForeshadowError MIGRATION_UNKNOWN, CONFLICT after the write cutover, and as {@link reportStatements}
+ */
+export async function statementsOf(ctx: Context, name: string): Promise<StatementsReport> {
+  const { definition, status } = await getMigration(ctx.pool, name);
+  const checked = status === 'PLANNED' ? await preflight(ctx.pool, definition) : null;
+  return reportStatements(ctx, definition, checked);
 }
 
 async function subjectOf(ctx: Context, file: MigrationFile, checked: Preflight | null): Promise<Subject> {

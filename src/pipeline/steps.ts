@@ -334,6 +334,7 @@ export async function cutOverWritesNow(run: Run): Promise<void> {
       await run.requireAtWork();
       await run.wait(reason);
     },
+    terminateFor: ({ orders }) => orders['cutover-writes']?.terminate_blockers ?? null,
   });
   await fulfilOrder(ctx.pool, migration.id, 'cutover-writes');
   run.moved(completed);

@@ -23,9 +23,10 @@ export async function keepOldTable(run: Run): Promise<void> {
 
 /**
  * COMPLETED → ROLLED_BACK. The old table is brought up to date first, by the lanes of whoever keeps it in step, or ours.
+ * @param terminateFor who wants the sessions ended that stand in the way; otherwise the order says it
  * @throws ForeshadowError NO_WAY_BACK, before anything is touched
  */
-export async function rollBackNow(run: Run, maxAttempts: number): Promise<void> {
+export async function rollBackNow(run: Run, maxAttempts: number, terminateFor?: string): Promise<void> {
   const { ctx } = run;
   const plan = requireWayBack(await run.refresh());
   run.emit({ type: 'step', step: 'rolling back', at: run.at });
@@ -54,6 +55,7 @@ export async function rollBackNow(run: Run, maxAttempts: number): Promise<void> 
       await lanesAtWork(run);
       await run.wait(reason);
     },
+    terminateFor: ({ orders }) => terminateFor ?? orders.rollback?.terminate_blockers ?? null,
   });
   await fulfilOrder(ctx.pool, rolledBack.id, 'rollback');
   run.moved(rolledBack);

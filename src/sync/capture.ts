@@ -67,8 +67,11 @@ export function captureFunctionsSql(plan: TablePlan): string[] {
   ];
 }
 
-/** Installs both triggers, ALWAYS, so that replicated changes are seen too. Waits out every writer of the table. */
-export function captureTriggersSql(plan: TablePlan): string[] {
+/**
+ * Installs both triggers, ALWAYS, so that replicated changes are seen too. Waits out every writer of the table.
+ * @param partitions of the table: PostgreSQL gives each the row trigger, but not the one that refuses to truncate it alone
+ */
+export function captureTriggersSql(plan: TablePlan, partitions: readonly string[] = []): string[] {
   const source = plan.names.source;
   return [
     `create trigger ${captureTrigger} after insert or update or delete on ${source}
@@ -76,6 +79,11 @@ export function captureTriggersSql(plan: TablePlan): string[] {
     `create trigger ${truncateTrigger} before truncate on ${source}
        for each statement execute function ${functionName(plan, 'refuse_truncate')}()`,
     `alter table ${source} enable always trigger ${captureTrigger}, enable always trigger ${truncateTrigger}`,
+    ...partitions.flatMap((partition) => [
+      `create trigger ${truncateTrigger} before truncate on ${partition}
+         for each statement execute function ${functionName(plan, 'refuse_truncate')}()`,
+      `alter table ${partition} enable always trigger ${truncateTrigger}`,
+    ]),
   ];
 }
 
@@ -90,17 +98,20 @@ export function dropCaptureFunctionsSql(plan: TablePlan): string[] {
   const types = plan.sourceKey.map((column) => column.type).join(', ');
   return [
     `drop function if exists ${functionName(plan, 'capture')}()`,
-    `drop function if exists ${functionName(plan, 'refuse_truncate')}()`,
+    // with the triggers that partitions have of it
+    `drop function if exists ${functionName(plan, 'refuse_truncate')}() cascade`,
     ...plan.targetKey.map((_, i) => `drop function if exists ${mapFunction(plan, i)}(${types})`),
   ];
 }
 
 /**
  * The identity of the capture triggers: `DISABLE TRIGGER USER` and its ENABLE would lose changes in between and drop
- * ALWAYS; both leave a new row version in pg_trigger, which this shows.
+ * ALWAYS; both leave a new row version in pg_trigger, which this shows. Partitions have triggers of their own, and come and go
+ * with rows that no trigger tells of.
  */
 export function captureStampSql(sourceOid: number): string {
-  return `(select string_agg(g.tgname || g.tgenabled::text || g.xmin::text, ',' order by g.tgname)
+  return `(select string_agg(g.tgname || g.tgenabled::text || g.xmin::text, ',' order by g.tgname, g.tgrelid)
              from pg_catalog.pg_trigger g
-            where g.tgrelid = ${sourceOid} and g.tgname in ('${captureTrigger}', '${truncateTrigger}'))`;
+            where g.tgrelid = any (array[${sourceOid}::oid] || array(select h.inhrelid from pg_catalog.pg_inherits h where h.inhparent = ${sourceOid}))
+              and g.tgname in ('${captureTrigger}', '${truncateTrigger}'))`;
 }

@@ -285,3 +285,14 @@ test('a second migration of the same table waits until the first is cleared away
   expect((await db.run(second)).status).toBe('COMPLETED');
   expect(await list(db, 'select sum(n)::int from s')).toEqual([5050]);
 });
+
+test('no trigger of a view can be switched off, so there is no state of it that the swap would have to keep', async () => {
+  const db = await migrationDatabase(`
+    create table s (id int primary key); create view seen as select id from s;
+    create function put() returns trigger language plpgsql as 'begin return null; end';
+    create trigger instead instead of insert on seen for each row execute function put();`);
+  for (const state of ['disable', 'enable always', 'enable replica'])
+    await expect(db.pool.query(`alter table seen ${state} trigger instead`)).rejects.toThrow(
+      /cannot be performed on relation "seen"/,
+    );
+});

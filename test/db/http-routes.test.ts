@@ -151,6 +151,8 @@ describe('a whole migration over HTTP', () => {
 
   test('is steered to its end', async () => {
     await until('m', ({ status }) => status === 'READY');
+    // its report is held to the document in statements.test.ts
+    expect((await get(`${m}/statements`)).json()).toMatchObject({ status: 400, code: 'BAD_MIGRATION_FILE' });
     expect((await post(`${m}/cutover`, { what: 'writes' })).json()).toMatchObject({
       status: 409,
       code: 'GATE_SHUT',
@@ -158,7 +160,12 @@ describe('a whole migration over HTTP', () => {
     const ordered = await post(`${m}/cutover`, { what: 'reads' });
     expect([ordered.statusCode, ordered.headers.location]).toEqual([202, m]);
     await until('m', ({ status, phase }) => status === 'IN_PROGRESS' && phase === 'ready');
-    expect((await post(`${m}/cutover`, { what: 'writes' })).statusCode).toBe(202);
+    expect((await post(`${m}/cutover`, { what: 'reads', terminate_blockers: true })).json()).toMatchObject({
+      status: 400,
+      code: 'BAD_REQUEST',
+      errors: [{ pointer: '/terminate_blockers' }],
+    });
+    expect((await post(`${m}/cutover`, { what: 'writes', terminate_blockers: true })).statusCode).toBe(202);
     const done = await until('m', ({ status }) => status === 'COMPLETED');
     expect(done.verification).toMatchObject({ missing: 0, extra: 0, different: 0 });
     expect((await rig.db.pool.query('select count(*)::int as n from s')).rows).toEqual([{ n: 300 }]);
@@ -214,11 +221,27 @@ describe('a whole migration over HTTP', () => {
     });
     expect((await post(`${of(5)}/rollback`)).json()).toMatchObject({ status: 409, code: 'NO_WAY_BACK' });
     await rig.db.pool.query('update sb3 set n = n + 1; insert into sb3 values (77, 77)');
+    expect((await post(`${of(3)}/rollback`, { terminate: true })).json()).toMatchObject({ status: 400 });
+    const settled = `select from foreshadow.migration_status where name = 'back-3' and settled_at is not null`;
+    await expect.poll(async () => (await rig.db.pool.query(settled)).rowCount, { timeout: 10_000 }).toBe(1);
+    const holder = await rig.db.client();
+    await holder.query('begin; update sb3 set n = n where id = 1');
     expect((await post(`${of(3)}/rollback`)).statusCode).toBe(202);
+    await until(
+      name(3),
+      ({ wait_reason }) => wait_reason?.includes('waiting for long transactions') ?? false,
+    );
+    // a second word to the same order
+    expect((await post(`${of(3)}/rollback`, { terminate_blockers: true })).statusCode).toBe(202);
     expect((await post(`${of(4)}/finalize`, { drop: true })).json()).toMatchObject({ status: 400 });
     expect((await post(`${of(4)}/finalize`, { drop_old: true })).statusCode).toBe(202);
     expect((await post(`${of(5)}/finalize`, {})).statusCode).toBe(202);
     await until(name(3), ({ status }) => status === 'ROLLED_BACK');
+    await expect(holder.query('commit')).rejects.toThrow();
+    const { rows: ended } = await rig.db.pool.query(
+      `select detail ->> 'by' as by, detail ->> 'during' as during from foreshadow.migration_event where kind = 'terminated'`,
+    );
+    expect(ended).toEqual([{ by: 'admin', during: 'rollback' }]);
     for (const i of [4, 5]) await until(name(i), ({ status }) => status === 'FINALIZED');
     const { rows } = await rig.db.pool.query(
       `select pg_typeof(id)::text as type, count(*)::int as n, sum(n)::int as sum from sb3 group by 1`,

@@ -3,6 +3,7 @@ import { systemClock } from '../../src/core/clock.ts';
 import { abort } from '../../src/migration/abort.ts';
 import { finishTarget } from '../../src/migration/finish-target.ts';
 import { preflight } from '../../src/migration/preflight/preflight.ts';
+import { rollBackMigration } from '../../src/pipeline.ts';
 import { rig } from '../chaos/rig.ts';
 import { catalogueOf } from '../support/catalogue.ts';
 import { expectRefusal, failureOf, migrationDatabase, migrationOf } from '../support/migrations.ts';
@@ -64,6 +65,60 @@ describe('a partitioned target', () => {
       { status: 'warn', message: 'unique indexes that nothing stands for after the swap: s_w' },
     ]);
   });
+
+  it('by range is rolled back, with all that was written through it and through its partitions', async () => {
+    const ranged = `create table t (id bigint primary key, v int, w text) partition by range (id);
+      create table t_0 partition of t for values from (minvalue) to (1000);
+      create table t_1 partition of t for values from (1000) to (maxvalue);`;
+    const db = await migrationDatabase(`${source} ${ranged}`);
+    // the target keeps what it was given
+    const of = async () =>
+      (await catalogueOf(db.pool, 'foreshadow')).filter(
+        (line) => !/\bt(_\w+)?\b/.test(line.replace(/\bt\./g, '')),
+      );
+    const before = await of();
+    expect((await db.run(migrationOf(file))).status).toBe('COMPLETED');
+    await db.pool.query(`
+      insert into s values (5000, 1, 'new'); update s set v = v + 100 where id <= 50;
+      update s set id = 3000 where id = 60; delete from s where id between 100 and 120;
+      update t_1 set w = 'direct' where id = 1500; delete from t_0 where id = 7;`);
+    const now = `select x::text as row from (select id::int, v, w from s) x order by 1`;
+    const { rows: expected } = await db.pool.query(now);
+    for (const table of ['s', 't_0', 't_1'])
+      await expect(db.pool.query(`truncate ${table}`), table).rejects.toThrow(/TRUNCATE|truncate/);
+    await rollBackMigration(db.ctx, 'm', { attempts: 100 });
+    expect((await db.pool.query(now)).rows).toEqual(expected);
+    const { rows: filled } = await db.pool.query(
+      'select (select count(*)::int from t_0) as low, (select count(*)::int from t_1) as high, (select count(*)::int from t) as all',
+    );
+    expect(filled).toEqual([{ low: 999 - 21 - 1 - 1, high: 1001 + 2, all: 999 - 23 + 1003 }]);
+    expect(await of()).toEqual(before);
+    expect(await catalogueOf(db.pool, 'foreshadow')).not.toContainEqual(
+      expect.stringContaining('foreshadow'),
+    );
+  }, 60_000);
+
+  it.each([
+    ['a partition is detached', 'alter table s detach partition t_1'],
+    [
+      'the triggers of one are switched off and on',
+      'alter table t_0 disable trigger user; alter table t_0 enable trigger user',
+    ],
+  ])(
+    'is not rolled back when %s meanwhile: rows would come back, or be missing',
+    async (_title, sql) => {
+      const db = await migrationDatabase(`${source} ${hashed}`);
+      expect((await db.run(migrationOf(file))).status).toBe('COMPLETED');
+      await db.pool.query(sql);
+      const error = await failureOf(rollBackMigration(db.ctx, 'm', { attempts: 20 }));
+      expect(error).toMatchObject({ code: 'CAPTURE_BROKEN' });
+      const { rows } = await db.pool.query(
+        `select status, (select count(*)::int from foreshadow.s_old) as old from foreshadow.migration_status`,
+      );
+      expect(rows).toEqual([{ status: 'COMPLETED', old: 2000 }]);
+    },
+    60_000,
+  );
 
   it('goes back as it was on abort, indexes that were built on partitions included', async () => {
     const m = await rig({ setup: `${source} ${hashed}`, file, expected: 'select id::bigint, v, w from s' });

@@ -11,6 +11,7 @@ import { catalogueOf, rowsOnDisk } from '../support/catalogue.ts';
 import { afterFile } from '../support/database.ts';
 import { type MigrationDatabase, migrationDatabase, migrationOf } from '../support/migrations.ts';
 import { inNewFormat, logged, shopFile, shopReads, shopSql, useShop } from '../support/shop.ts';
+import { httpRig, type Who } from './http-rig.ts';
 
 const made: Rig[] = [];
 afterEach(async () => {
@@ -126,6 +127,25 @@ describe('before the migration begins', () => {
     const refused = await run({ ...file(), key: ['customer_id'] });
     expect(refused).toMatchObject({ code: 3, stderr: expect.stringContaining('until this is mended') });
   }, 120_000);
+
+  it('the service gives the same report, one at a time, to whoever may operate', async () => {
+    const service = await httpRig({ setup: shopSql(50_000) });
+    await inUse(service.db);
+    const ask = (name: string, as: Who) =>
+      service.ask({ method: 'GET', url: `/api/v1/migrations/${name}/statements`, as });
+    const planned = await service.ask({ method: 'POST', url: '/api/v1/migrations', payload: file() });
+    expect(planned.statusCode, planned.body).toBe(202);
+    expect((await ask(file().name, 'reader')).statusCode).toBe(403);
+    expect((await ask('none', 'operator')).statusCode).toBe(404);
+    const [report, second] = await Promise.all([ask(file().name, 'operator'), ask(file().name, 'operator')]);
+    expect(second.json()).toMatchObject({ status: 503, code: 'OVERLOADED' });
+    expect(report.statusCode, report.body).toBe(200);
+    const { schema, ...document } = report.json();
+    expect(schema).toBe(1);
+    expect(document.statements).toHaveLength(17);
+    expect(of(document, /^select \* /).prepared_breaks).toBe(true);
+    expect(document.indexes.length).toBeGreaterThan(0);
+  }, 60_000);
 
   it('a partitioned target, a wide key and a table of the same name elsewhere are no hindrance', async () => {
     const db = await migrationDatabase(`

@@ -7,8 +7,15 @@ import type { Migration } from '../../migration/status.store.ts';
 import { turnKnobs } from '../../migration/throttle/knobs.store.ts';
 import type { Backend } from '../backend.ts';
 import { type Changing, changing } from '../changing.ts';
+import { HttpProblem } from '../problems.ts';
 import { answer, location, MigrationParams, problems } from '../schemas/common.ts';
-import { CutoverRequest, FinalizeRequest, ShadowRequest, ThrottleRequest } from '../schemas/migration.ts';
+import {
+  CutoverRequest,
+  FinalizeRequest,
+  RollbackRequest,
+  ShadowRequest,
+  ThrottleRequest,
+} from '../schemas/migration.ts';
 import { requireNoBody } from '../validator.ts';
 import { sendJob } from './jobs.ts';
 import { describe, pathOf } from './migrations.ts';
@@ -34,12 +41,33 @@ export function actionRoutes(app: FastifyInstance, backend: Backend, claim: Chan
   app.post<Named & { Body: Static<typeof CutoverRequest> }>(
     '/api/v1/migrations/:name/cutover',
     {
-      ...changing(claim),
+      ...changing(claim, ({ body }) => requireWrites(body as Static<typeof CutoverRequest>)),
       schema: { ...schema('Cut reads or writes over to the target'), body: CutoverRequest },
     },
     async (request, reply) => {
-      const order = `cutover-${request.body.what}` as const;
-      return accepted(reply, await giveOrder(ctx.pool, request.params.name, order, by(request)));
+      const { params, body } = request;
+      const order = `cutover-${body.what}` as const;
+      const detail = terminating(body, by(request));
+      return accepted(reply, await giveOrder(ctx.pool, params.name, order, by(request), detail));
+    },
+  );
+
+  app.post<Named & { Body: Static<typeof RollbackRequest> }>(
+    '/api/v1/migrations/:name/rollback',
+    {
+      ...changing(claim),
+      // the path says everything: no body is as good as an empty one
+      preValidation: async (request) => {
+        request.body ??= {};
+      },
+      schema: {
+        ...schema('Take the write cutover back: the old table takes its place again, with every change'),
+        body: RollbackRequest,
+      },
+    },
+    async (request, reply) => {
+      const detail = terminating(request.body, by(request));
+      return accepted(reply, await giveOrder(ctx.pool, request.params.name, 'rollback', by(request), detail));
     },
   );
 
@@ -95,10 +123,6 @@ export function actionRoutes(app: FastifyInstance, backend: Backend, claim: Chan
       summary: 'Go on after a pause or a failure',
       act: (name) => resumeMigration(ctx.pool, name),
     },
-    rollback: {
-      summary: 'Take the write cutover back: the old table takes its place again, with every change',
-      act: (name, who) => giveOrder(ctx.pool, name, 'rollback', who),
-    },
     abort: {
       summary: 'Give up and put everything back as it was',
       act: (name, who) => giveOrder(ctx.pool, name, 'abort', who),
@@ -124,4 +148,17 @@ export function actionRoutes(app: FastifyInstance, backend: Backend, claim: Chan
     },
     (request, reply) => sendJob(backend, reply, 'verify', request.params.name),
   );
+}
+
+/** What an order says of sessions in its way; nothing, when the request does not: an earlier word still counts. */
+function terminating({ terminate_blockers: told }: Static<typeof RollbackRequest>, by: string) {
+  return told === undefined ? {} : { terminate_blockers: told ? by : null };
+}
+
+function requireWrites({ what, terminate_blockers: told }: Static<typeof CutoverRequest>): void {
+  if (what === 'writes' || told === undefined) return;
+  const message = 'nobody is in the way of reads: it goes with "writes"';
+  throw new HttpProblem('BAD_REQUEST', `the request's body: /terminate_blockers ${message}`, {
+    faults: [{ in: 'body', pointer: '/terminate_blockers', message }],
+  });
 }

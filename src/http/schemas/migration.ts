@@ -60,10 +60,22 @@ export const FinalizeRequest = Type.Object(
   closed,
 );
 
+const terminateBlockers = Type.Optional(
+  Type.Boolean({
+    description:
+      'End sessions of others that were in the way of three attempts and for 5 s. Otherwise they are only named.',
+  }),
+);
+
 export const CutoverRequest = Type.Object(
-  { what: Type.Enum(['reads', 'writes'], { description: 'Which of the two goes to the target.' }) },
+  {
+    what: Type.Enum(['reads', 'writes'], { description: 'Which of the two goes to the target.' }),
+    terminate_blockers: terminateBlockers,
+  },
   closed,
 );
+
+export const RollbackRequest = Type.Object({ terminate_blockers: terminateBlockers }, closed);
 
 export const ThrottleRequest = KnobChange;
 

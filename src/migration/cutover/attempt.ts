@@ -103,11 +103,14 @@ async function prepare(
   const holders = await lockHolders(client, held, longTransaction);
   if (holders.length) {
     const tables = [plan.names.source, ...handover.relatives.map(({ name }) => name)].join(', ');
-    throw new Blocked(`waiting for long transactions on ${tables}: ${sayBlockers(holders)}`);
+    throw new Blocked(`waiting for long transactions on ${tables}: ${sayBlockers(holders)}`, holders);
   }
   const early = await olderSnapshots(client, held, { at: exchange.complete.at, horizon: null });
   if (early.length)
-    throw new Blocked(`waiting for snapshots from before ${exchange.complete.event}: ${sayBlockers(early)}`);
+    throw new Blocked(
+      `waiting for snapshots from before ${exchange.complete.event}: ${sayBlockers(early)}`,
+      early,
+    );
   const behind = await backlog(client, plan);
   if (behind > mostBacklog) throw new Blocked(`waiting for lanes: ${behind} changes are still to be copied`);
   const script = await exchange.script(client, handover);
@@ -197,7 +200,7 @@ export async function easedSwap(
     if (!old.length) break;
     // Who waits for us to lock rows will not go away while we wait for him.
     if (budget.late || old.some((session) => session.queued))
-      throw new Blocked(`waiting for snapshots from before the drain: ${sayBlockers(old)}`);
+      throw new Blocked(`waiting for snapshots from before the drain: ${sayBlockers(old)}`, old);
     await moment();
   }
   await failpoint('cutover.snapshots-gone');
@@ -279,6 +282,7 @@ async function requireNoKeptSnapshot(client: Client): Promise<void> {
   if (kept.length)
     throw new Blocked(
       `waiting for transactions that keep a snapshot, though cutover.isolation says read-committed: ${sayBlockers(kept)}`,
+      kept,
     );
 }
 

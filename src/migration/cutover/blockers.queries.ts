@@ -2,6 +2,7 @@ import type { ClientBase } from 'pg';
 import type { TablePlan } from '../../core/plan.ts';
 import { prepared } from '../../db/prepared.ts';
 import { together } from '../../db/tx.ts';
+import { statementForm } from './statement-form.ts';
 
 /** A session (or prepared transaction) that a cutover would have to wait for. */
 export interface Blocker {
@@ -187,19 +188,12 @@ export function keptSnapshots(client: ClientBase): Promise<Blocker[]> {
   );
 }
 
-/** The form of a statement, without the values in it. */
-const masked = (query: string) =>
-  query
-    .replace(/'(?:[^']|'')*('|$)/g, '?')
-    .replace(/\b\d+(?:\.\d+)?\b/g, '?')
-    .slice(0, 80);
-
 export function sayBlockers(blockers: readonly Blocker[]): string {
   return blockers
     .slice(0, 3)
     .map(
       (b) =>
-        `${b.pid === null ? `prepared transaction ${b.gid}` : `pid ${b.pid}`} (${b.who}, ${b.age_s.toFixed(1)} s, ${b.state}: ${masked(b.query)})`,
+        `${b.pid === null ? `prepared transaction ${b.gid}` : `pid ${b.pid}`} (${b.who}, ${b.age_s.toFixed(1)} s, ${b.state}: ${statementForm(b.query)})`,
     )
     .join('; ');
 }

@@ -6,6 +6,7 @@ import { literal } from '../../db/ident.ts';
 import { prepared } from '../../db/prepared.ts';
 import { type LaneStamp, stampSql } from '../../sync/lane.queries.ts';
 import { databaseNow, type Migration, type StatusColumns } from '../status.store.ts';
+import type { Blocker } from './blockers.queries.ts';
 import type { Handover } from './handover.ts';
 import type { HandoverPlan } from './handovers.ts';
 import type { Move } from './move.ts';
@@ -13,7 +14,15 @@ import type { Script } from './script.ts';
 import { moveOf, physicalOf, swapScript } from './swap.ts';
 
 /** An attempt that did not get through. Nothing was changed, and nobody waited longer than the budget. */
-export class Blocked extends Error {}
+export class Blocked extends Error {
+  /** who was waited for, where it is known */
+  readonly by: readonly Blocker[];
+
+  constructor(message: string, by: readonly Blocker[] = []) {
+    super(message);
+    this.by = by;
+  }
+}
 
 /**
  * Two tables change places under the application: T takes that of S at the write cutover, and S that of T at a rollback.

@@ -72,6 +72,8 @@ export interface HandoverPlan {
 export async function planHandovers(client: ClientBase, move: Move): Promise<HandoverPlan> {
   await client.query('begin isolation level read committed read write');
   try {
+    // PostgreSQL opens tables to spell out what reads them; somebody may hold one alone
+    await client.query("set local lock_timeout = '3s'");
     const all = await handovers(client, move);
     const made = all.filter(({ refused }) => refused === null);
     const oids = [...new Set(made.flatMap(({ relatives }) => relatives))].sort((a, b) => a - b);

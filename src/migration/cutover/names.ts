@@ -35,7 +35,7 @@ export async function indexesAndSequences(client: ClientBase, table: number): Pr
   const { rows } = await client.query<NamedRelation>(
     prepared(
       `select oid::int8::float8 as oid, relname as name, case relkind when 'S' then 'sequence' else 'index' end as kind
-         from pg_class where oid in (${ownRelations('$1')}) and relkind in ('i', 'S') order by relname`,
+         from pg_class where oid in (${ownRelations('$1')}) and relkind in ('i', 'I', 'S') order by relname`,
       [table],
     ),
   );

@@ -7,6 +7,7 @@ import { getMigration, type Migration } from '../status.store.ts';
 import { briefStop, easedSwap } from './attempt.ts';
 import { statementSnapshotReaders } from './blockers.queries.ts';
 import { Blocked, type Exchange, writeCutover } from './exchange.ts';
+import { type TerminateFor, Terminator } from './terminate.ts';
 
 /** Attempts that let readers go on, before one that stops everybody for a moment is allowed. */
 const easedAttempts = 3;
@@ -18,6 +19,8 @@ export interface CutoverOptions {
   readonly maxAttempts: number;
   readonly signal?: AbortSignal;
   readonly onWait: (reason: string) => Promise<void>;
+  /** asked after each failed attempt, with the migration as it is then; absent: no session is ever ended */
+  readonly terminateFor?: TerminateFor;
 }
 
 /**
@@ -38,6 +41,7 @@ export async function changePlaces(exchange: Exchange, options: CutoverOptions):
   const { migration } = exchange;
   const { isolation } = migration.definition.cutover;
   const what = spoken[exchange.kind];
+  const terminator = new Terminator(options.pool, options.clock, exchange);
   let readers: string[] = [];
   for (let attempt = 1; ; attempt++) {
     const client = await options.connect();
@@ -55,10 +59,13 @@ export async function changePlaces(exchange: Exchange, options: CutoverOptions):
       const again =
         error instanceof Blocked || isRetryable(error) || codeOf(error) === sqlstate.queryCanceled;
       if (!again) throw error;
-      const reason =
+      const by = now && options.terminateFor?.(now);
+      const done = by ? await terminator.afterFailed(error, by) : '';
+      const why =
         error instanceof Blocked
           ? error.message
           : `${(error as Error).message} (${codeOf(error) ?? 'connection'})${advice(error, isolation, readers)}`;
+      const reason = `${why}${done}`;
       if (attempt >= options.maxAttempts) {
         throw new ForeshadowError(
           'CUTOVER_BLOCKED',

@@ -17,6 +17,7 @@ import { preparedStatements } from './prepared.ts';
 import { rehearseRowMap } from './rehearsal.ts';
 import { resolveBackMap, resolveInvariants, resolveRowMap } from './row-map.ts';
 import { checkSpace } from './space.ts';
+import { tablespaceChecks } from './tablespaces.ts';
 import { type ReversePlan, resolveWayBack } from './way-back.ts';
 
 /** A plan before it has a number; {@link physicalPlan} gives it one. */
@@ -103,8 +104,11 @@ async function examine(
   const final = file.cutover.finish === 'swap' ? source : target;
   const move = forwardMove(tablesOf(source, target, map.columns), source, final);
   checks.push(...(await dependentsOfSource(client, source, move)));
+  // it has tried things on a twin: its transaction id would keep dead rows alive while the rest is asked
+  await anew(client);
   checks.push(...(await dependentsOfTarget(client, target)));
   checks.push(...(await partsOfSource(client, move)));
+  checks.push(...(await tablespaceChecks(client, source, target)));
 
   const full = await client.query(`select 1 from ${ident(target.schema, target.name)} limit 1`);
   if (full.rowCount)

@@ -5,6 +5,7 @@ import { captureTriggersSql } from '../../sync/capture.ts';
 import { stampSql } from '../../sync/lane.queries.ts';
 import type { TableName } from '../cutover/move.ts';
 import { indexesAndSequences } from '../cutover/names.ts';
+import { partitionsOf } from '../preflight/partitions.ts';
 import type { Migration } from '../status.store.ts';
 
 /**
@@ -27,8 +28,12 @@ export async function openWayBackSql(
   };
   const wayBack: TablePlan = { ...plan.wayBack, names };
   const state = { plan: wayBack, relations: await indexesAndSequences(client, plan.sourceOid) };
+  const partitions = await partitionsOf(client, plan.targetOid);
   return [
-    ...captureTriggersSql(wayBack),
+    ...captureTriggersSql(
+      wayBack,
+      partitions.map(({ schema, name }) => ident(schema, name)),
+    ),
     `insert into foreshadow.lane (migration_id, direction, lane, mode) values (${id}, 'back', 0, 'UNIQUE')`,
     `update foreshadow.migration_status
         set physical = jsonb_set(physical, '{wayBack}', ${literal(JSON.stringify(state))}::jsonb
