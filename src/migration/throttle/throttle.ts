@@ -210,7 +210,7 @@ export class Throttle {
       slotKeep: server.slotKeep,
       active: looked.active,
       maxConnections: server.maxConnections,
-      wal: looked.wal === null ? null : this.#wal.add(clock.now(), looked.wal, this.#driven.share),
+      wal: looked.wal === null ? null : this.#wal.add(clock.now(), looked.wal),
       walPerCheckpoint: server.walPerCheckpoint,
       forcedCheckpoints: looked.forced === null ? null : looked.forced - (this.#forcedBefore ?? 0),
       latency: this.#latency.measured,
@@ -220,6 +220,7 @@ export class Throttle {
     this.#drive = nextDrive(before, pressures(this.#measured, this.#settings.limits));
     const due = clock.now() - this.#stoodAt >= (this.#commit.young ? standEarly : standEvery);
     this.#stood = copying && due && this.#settings.limits.maxLatency !== null;
+    this.#wal.drivenAt(this.#driven.share);
     this.#obey(wishes);
     if (this.#drive.source !== before.source) await this.#say(client);
   }

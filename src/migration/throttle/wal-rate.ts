@@ -15,22 +15,22 @@ interface Look {
   readonly at: number;
   readonly bytes: number;
   /** since this look */
-  readonly share: number;
+  share: number;
 }
 
 /** Bytes of WAL a second, over the latest looks. */
 export class WalRate {
   #looks: Look[] = [];
 
-  /**
-   * @param share at which the copy is driven from now on
-   * @returns null until there are looks a second apart
-   */
-  add(at: number, bytes: number, share: number): WalSeen | null {
+  /** @returns null until there are looks a second apart */
+  add(at: number, bytes: number): WalSeen | null {
     const last = this.#looks.at(-1);
     // after a time without looks, and on another server, the old ones say nothing
     if (last && (at - last.at > windowSeconds || bytes < last.bytes)) this.#looks = [];
-    this.#looks = [...this.#looks.filter((look) => at - look.at <= windowSeconds), { at, bytes, share }];
+    this.#looks = [
+      ...this.#looks.filter((look) => at - look.at <= windowSeconds),
+      { at, bytes, share: last?.share ?? 0 },
+    ];
     const first = this.#looks[0] as Look;
     const seconds = at - first.at;
     if (seconds < leastSeconds) return null;
@@ -39,5 +39,11 @@ export class WalRate {
       return sum + before.share * (look.at - before.at);
     }, 0);
     return { rate: (bytes - first.bytes) / seconds, share: driven / seconds };
+  }
+
+  /** The share at which the copy is driven from the last look on. */
+  drivenAt(share: number): void {
+    const last = this.#looks.at(-1);
+    if (last) last.share = share;
   }
 }
