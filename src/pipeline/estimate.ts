@@ -90,19 +90,30 @@ function meanShare(points: readonly Point[]): number {
   return sum / (last.at - first.at);
 }
 
+/** A key of T is looked up in this share of the time that a row of S is compared in. */
+export const lookUp = 0.65;
+
 /**
  * How long the work after the copy takes beside the copy itself, by measure (`npm run bench -- estimates`): the
  * comparison of all rows, which one session does, takes twice as long as copying them at full speed with two lanes, each
- * index a third of that, vacuum and statistics a quarter. Machines differ, so it is a guess, and is replaced by what is
- * seen once verification runs.
+ * index a third of that, vacuum and statistics a quarter. Machines differ: the first is a guess until a part of the
+ * comparison was tried, and all of it is replaced by what is seen once verification runs.
  */
 const beside = { compare: 2, index: 0.33, vacuum: 0.25 };
 
 /**
  * Seconds after the copy until writes may be cut over.
+ * @param compareSpeed rows a second that a part of the comparison did just now; null: not known
  * @param fullSpeed rows a second that the copy reaches with nothing to hold it back
  * @param indexes of the target that are built after the copy
  */
-export function estimateAfterwards(total: number, fullSpeed: number, indexes: number): number {
-  return (total / fullSpeed) * (beside.compare + beside.vacuum + indexes * beside.index);
+export function estimateAfterwards(
+  total: number,
+  fullSpeed: number,
+  indexes: number,
+  compareSpeed: number | null = null,
+): number {
+  const copy = total / fullSpeed;
+  const compare = compareSpeed === null ? copy * beside.compare : (total * (1 + lookUp)) / compareSpeed;
+  return compare + copy * (beside.vacuum + indexes * beside.index);
 }

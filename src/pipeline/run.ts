@@ -80,6 +80,8 @@ export class Run {
   copied: Point[] = [];
   /** where verification stood when this stretch took it up */
   compared: readonly Point[] = [];
+  /** rows a second of the comparison, tried on a part of them; null: not known */
+  compareSpeed: number | null = null;
   /** since when the database has not answered, seconds since the epoch */
   lostSince: number | null = null;
   readonly #until: number;

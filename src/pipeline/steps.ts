@@ -35,7 +35,8 @@ import {
   type Sampling,
   sizeIsNew,
 } from './choice.ts';
-import { estimate, estimateAfterwards } from './estimate.ts';
+import { compareSpeed } from './compare-speed.ts';
+import { estimate, estimateAfterwards, lookUp } from './estimate.ts';
 import { learn, trainingIsDue } from './learning.ts';
 import { coverageColumn, evaluationIsDue, lagNow, measure } from './measurement.ts';
 import type { Run, Task } from './run.ts';
@@ -206,7 +207,12 @@ export async function copyRest(run: Run): Promise<boolean> {
   const { held = false, most = 1 } = throttle?.drive ?? {};
   const limit = run.lanes?.pace.rowsPerSecond ?? null;
   const { rate, eta, fullSpeed } = estimate(points, total, held, limit, most);
-  const after = fullSpeed === null ? null : estimateAfterwards(total, fullSpeed, indexesToBuild(migration));
+  if (!done && run.due('compare speed', 3))
+    run.compareSpeed = (await compareSpeed(ctx.pool, migration.plan, ctx.clock)) ?? run.compareSpeed;
+  const after =
+    fullSpeed === null
+      ? null
+      : estimateAfterwards(total, fullSpeed, indexesToBuild(migration), run.compareSpeed);
   if (done || run.due('progress', 0.5)) {
     const lag = run.lanes ? await lagNow(ctx, migration, run.lanes) : null;
     await updateStatus(ctx.pool, migration.id, {
@@ -307,8 +313,6 @@ export async function verifyAll(run: Run): Promise<void> {
   if (migration.phase === 'verify') await updateStatus(ctx.pool, migration.id, { phase: 'ready' });
 }
 
-/** A key of T is looked up in this share of the time that a row of S is compared in. */
-const lookUp = 0.65;
 const rowsCompared = ({ compared, lookedUp }: VerificationProgress) => compared + lookUp * lookedUp;
 
 /** Seconds that the comparison has left, by what it did in this stretch; null before that tells. */

@@ -4,6 +4,7 @@ import { fingerprintSql } from '../db/catalog.ts';
 import { codeOf, sqlstate } from '../db/sqlstate.ts';
 import { captureStampSql } from './capture.ts';
 import { type KeyRange, nextRangeSql } from './chunk.queries.ts';
+import type { KeyBounds } from './fragments.ts';
 
 /** The lanes of a plan, among those of its migration: the way back has lanes of its own. */
 export type LanesOf = Pick<TablePlan, 'migrationId' | 'reverse'>;
@@ -179,6 +180,16 @@ export async function copyProgress(
        from ${plan.names.range}`,
   );
   return rows[0] as { done: boolean; copied: number; ranges: number };
+}
+
+/** Bounds of some range whose rows are copied; null before there is one. */
+export async function aCopiedRange(client: ClientBase, plan: TablePlan): Promise<KeyBounds | null> {
+  const side = (name: string) =>
+    `case when ${name}_k1 is not null then array[${plan.sourceKey.map((_, i) => `${name}_k${i + 1}::text`).join(', ')}] end`;
+  const { rows } = await client.query<KeyBounds>(
+    `select ${side('lo')} as low, ${side('hi')} as high from ${plan.names.range} where done order by random() limit 1`,
+  );
+  return rows[0] ?? null;
 }
 
 /** Log rows that wait for a lane. */

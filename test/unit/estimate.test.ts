@@ -74,5 +74,10 @@ describe('the time that a copy has left, after a tenth of it', () => {
 
   it('and what comes afterwards, by what is to be built', () => {
     expect(estimateAfterwards(1000, 100, 2)).toBeGreaterThan(estimateAfterwards(1000, 100, 0));
+    const tried = estimateAfterwards(1000, 100, 0, 50);
+    expect(tried - estimateAfterwards(1000, 100, 0, 100), 'twice as fast').toBeCloseTo(
+      (1000 * 1.65) / 100,
+      5,
+    );
   });
 });
