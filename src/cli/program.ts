@@ -36,7 +36,7 @@ export function createProgram(): Command {
     .option('--models <dir>', 'folder of the model registry (FORESHADOW_MODELS, or ./models)')
     .option(
       '--log-level <level>',
-      'silent, error, warn, info or debug, to stderr (FORESHADOW_LOG_LEVEL, or warn)',
+      'silent, error, warn, info or debug, to stderr (FORESHADOW_LOG_LEVEL, or warn; serve: info)',
     )
     .showHelpAfterError('(run with --help to see what it takes)')
     .configureOutput({ writeErr: (text) => void process.stderr.write(text) })

@@ -18,7 +18,10 @@ const flagsOf = {
   maxActive: ['--max-active <n>', 'sessions of others at work at once; or auto'],
   maxWalRate: ['--max-wal-rate <bytes>', 'WAL a second of the whole server'],
   checkpointEvery: ['--checkpoint-every <duration>', 'checkpoints may not be forced more often'],
-  maxLatency: ['--max-latency <factor>', 'of the probe, in times of what it takes without the copy'],
+  maxLatency: [
+    '--max-latency <factor>',
+    'of the probe and of a commit, in times of what they take without the copy',
+  ],
 } as const satisfies Record<keyof KnobChange, readonly [string, string]>;
 
 const numbers: readonly string[] = ['rowsPerSecond', 'maxSlotWal', 'maxActive', 'maxWalRate', 'maxLatency'];

@@ -32,7 +32,7 @@ export const throttleLimits = {
   }),
   maxLatency: Type.Union([Type.Number({ exclusiveMinimum: 1 }), none], {
     default: 2,
-    description: 'How many times as long as without the copy the probe may take.',
+    description: 'How many times as long as without the copy the probe, or a commit, may take.',
   }),
 } as const;
 

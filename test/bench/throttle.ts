@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { Pool } from 'pg';
 import { loadConfig } from '../../src/config/config.ts';
@@ -202,7 +204,7 @@ async function cloned(
     '--target',
     target,
     '--dir',
-    `/tmp/${modelsDir.split('/').at(-1)}-${process.pid}`,
+    join(tmpdir(), `${basename(modelsDir)}-${process.pid}`),
   ];
   await execute('pgcopydb', [...args, '--table-jobs', '2', '--index-jobs', '2'], {
     env: { ...process.env, PATH: `${debian}:${process.env.PATH}` },

@@ -3,7 +3,7 @@ import type { Rules } from './rules.ts';
 import { after, keys, noRow, type Pair, type State } from './state.ts';
 import { keyName, rowName, rowsName } from './words.ts';
 
-/** The invariants of the design. What is wrong in this state, in words; null when nothing is. */
+/** The invariants of docs/model.md. What is wrong in this state, in words; null when nothing is. */
 export function wrong(rules: Rules, state: State): string | null {
   return (
     overlayIsWrong(rules, state) ??

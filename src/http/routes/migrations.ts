@@ -29,8 +29,8 @@ export function migrationRoutes(app: FastifyInstance, backend: Backend, claim: C
         summary: 'Plan a migration and hand it to the job runner',
         description:
           'Looks at both tables, touches neither, and answers as soon as it is planned. The same file again is the same ' +
-          'migration. Files with expressions (map, back, invariants) or names of files of the server (queryLog, ' +
-          'predict.calendar) need the role admin.',
+          'migration. Files with expressions (map, back, invariants), a statement (throttle.probe) or names of files of ' +
+          'the server (queryLog, predict.calendar) need the role admin.',
         ...claim.headers,
         body: ref('MigrationFile'),
         response: { 202: answer('Migration', 'Planned.', location), ...problems },
