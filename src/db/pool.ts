@@ -34,10 +34,9 @@ const sessionSettings: Readonly<Record<string, string>> = {
 /** Settings travel with the connection's start: no round trip, and none of them can be forgotten. */
 function connectionConfig(options: PoolOptions): pg.ClientConfig {
   const settings = Object.entries(sessionSettings).map(([name, value]) => `-c ${name}=${value}`);
-  const theirs = /^postgres(ql)?:/.test(options.url)
-    ? new URL(options.url).searchParams.get('options')
-    : null;
-  const url = theirs === null ? options.url : withoutOptions(options.url);
+  const isUrl = /^postgres(ql)?:/.test(options.url);
+  const theirs = isUrl ? new URL(options.url).searchParams.get('options') : null;
+  const url = isUrl ? withoutOurs(options.url) : options.url;
   return {
     connectionString: url,
     options: [...(theirs ? [theirs] : []), ...settings].join(' '),
@@ -47,9 +46,12 @@ function connectionConfig(options: PoolOptions): pg.ClientConfig {
   };
 }
 
-function withoutOptions(url: string): string {
+/** What pg would take from the URL in place of ours: our sessions are known by their names. */
+function withoutOurs(url: string): string {
   const parsed = new URL(url);
-  parsed.searchParams.delete('options');
+  const ours = ['options', 'application_name', 'fallback_application_name'];
+  if (!ours.some((name) => parsed.searchParams.has(name))) return url;
+  for (const name of ours) parsed.searchParams.delete(name);
   return parsed.toString();
 }
 

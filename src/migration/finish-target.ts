@@ -117,7 +117,8 @@ async function announced(
   await recordEvent(pool, migrationId, 'settle', { message, statement: sql, done: false });
   const began = clock.now();
   const tenths = () => Math.round((clock.now() - began) * 10) / 10;
-  await sayWhile(briefly(pool, clock, sql), clock, () =>
+  // These block no reader or writer while they wait, and long enough a wait ends an autovacuum.
+  await sayWhile(briefly(pool, clock, sql, '3s'), clock, () =>
     onWait(`the swap is done; ${sql}, for ${tenths()} s`),
   );
   const seconds = tenths();
@@ -209,12 +210,12 @@ async function buildDeferred(
 }
 
 /** DDL on T, which overlay readers use: with a short lock_timeout, repeated, so that nobody queues behind it for long. */
-async function briefly(pool: Pool, clock: Clock, sql: string): Promise<void> {
+async function briefly(pool: Pool, clock: Clock, sql: string, lockTimeout = '100ms'): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
       await transaction(pool, async (client) => {
         await client.query(
-          "set local lock_timeout = '100ms'; set local idle_in_transaction_session_timeout = '1s'",
+          `set local lock_timeout = '${lockTimeout}'; set local idle_in_transaction_session_timeout = '1s'`,
         );
         await client.query(sql);
         await failpoint('finish.ddl-done');

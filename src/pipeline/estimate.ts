@@ -62,7 +62,8 @@ export function estimate(
   if (lately <= 0) return { rate, eta: left / rate, fullSpeed: null };
   const fullSpeed = rate / lately;
   if (held) {
-    const now = meanShare(recent.filter(({ at }) => at >= last.at - heldWindow)) || lately;
+    const now = meanShare(recent.filter(({ at }) => at >= last.at - heldWindow));
+    if (now <= 0) return { rate, eta: null, fullSpeed }; // it stands: nobody knows for how long
     return { rate, eta: left / (fullSpeed * now), fullSpeed };
   }
   const atShare = (share: number) => Math.min(fullSpeed * share, limit ?? Number.POSITIVE_INFINITY);

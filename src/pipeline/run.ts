@@ -236,18 +236,20 @@ export class Run {
     return lanes;
   }
 
-  /** After work on `rows` rows beside the lanes, begun at `began`: rests as they do, at the pace of the moment. */
-  async breathe(rows: number, began: number): Promise<void> {
+  /** Work beside the lanes, as the throttle sees it, and then a rest as they take it, at the pace of the moment. */
+  async breathing<T>(work: () => Promise<T>): Promise<T> {
     const { clock } = this.ctx;
-    this.throttle?.add(rows);
+    const began = clock.now();
+    const result = await (this.throttle?.during(work) ?? work());
     const done = clock.now();
     const left = () => {
       const { share, chunkMs } = this.lanes?.pace ?? fullSpeed;
       const pace = { share: Math.max(floor, share), chunkMs, rowsPerSecond: null };
-      return restAfter(pace, 1, rows, (done - began) * 1000) - (clock.now() - done) * 1000;
+      return restAfter(pace, 1, 0, (done - began) * 1000) - (clock.now() - done) * 1000;
     };
     for (let rest = left(); rest > 1 && !this.over; rest = left())
       await clock.sleep(Math.min(500, rest), this.options.signal);
+    return result;
   }
 
   async stopLanes(): Promise<void> {

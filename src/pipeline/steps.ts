@@ -282,15 +282,15 @@ export async function verifyAll(run: Run): Promise<void> {
   run.compared = [];
   while (!progress.done) {
     if (run.over) return;
-    const began = ctx.clock.now();
-    const before = rowsCompared(progress);
-    progress = await verifyNext(ctx.pool, migration.plan, progress, {
-      clock: ctx.clock,
-      repair: true,
-      check: () => run.checkTime(),
-      ...(run.options.signal ? { signal: run.options.signal } : {}),
-    });
-    await run.breathe(rowsCompared(progress) - before, began);
+    const from = progress;
+    progress = await run.breathing(() =>
+      verifyNext(ctx.pool, migration.plan, from, {
+        clock: ctx.clock,
+        repair: true,
+        check: () => run.checkTime(),
+        ...(run.options.signal ? { signal: run.options.signal } : {}),
+      }),
+    );
     await updateStatus(ctx.pool, migration.id, {
       verification_progress: progress,
       wait_reason: run.throttle?.reason ?? null,

@@ -226,6 +226,20 @@ describe('who stands in the way of the write cutover', () => {
     const [first, exclusive] = [at(/share update exclusive/), at(/ in exclusive mode/)];
     expect(statements[first - 1]).toMatch(/lock_timeout = '3s'/);
     expect(exclusive).toBeGreaterThan(first);
+    // an autovacuum of the target, which has just been filled, would be in the way too
+    expect(statements[first]).toContain(`${m.plan.names.source}, ${m.plan.names.target}`);
+  });
+
+  it('a name that is taken, and stays so: refused at the second attempt, not tried for an hour', async () => {
+    const { m } = await ready();
+    await m.sql('create table foreshadow.s_old ()');
+    const waits: string[] = [];
+    const failure = await failureOf(m.cutOverWrites({ onWait: async (reason) => void waits.push(reason) }));
+    expect(failure.code).toBe('CONFLICT');
+    expect(failure.message).toContain('"s_old" already exists');
+    expect(waits.length).toBe(1);
+    await m.sql('drop table foreshadow.s_old');
+    await m.cutOverWrites();
   });
 });
 

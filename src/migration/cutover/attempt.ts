@@ -21,7 +21,7 @@ import {
   queuedWithSnapshot,
   sayBlockers,
 } from './blockers.queries.ts';
-import { Blocked, type Exchange } from './exchange.ts';
+import { Blocked, type Exchange, StaleName } from './exchange.ts';
 import { type HandoverPlan, planHandovers } from './handovers.ts';
 import { boundStamp, heldTables, lockRelatives, lockViewSql } from './relatives.ts';
 import { lastMinute, type Script } from './script.ts';
@@ -95,9 +95,11 @@ async function prepare(
     );
   }
   await client.query('begin isolation level read committed read write');
-  // Ends an autovacuum of S, which would defeat every short attempt below; blocks no reader or writer.
+  // Ends an autovacuum of any of them, which would defeat every short attempt below; blocks no reader or writer.
   await client.query("set local lock_timeout = '3s'");
-  await client.query(`lock table ${plan.names.source} in share update exclusive mode`);
+  await client.query(`lock table ${plan.names.source}, ${plan.names.target} in share update exclusive mode`);
+  for (const { name } of handover.relatives)
+    await client.query(`lock table only ${name} in share update exclusive mode`);
   await exchange.requireReady(client);
   const held = heldTables(plan, handover);
   const holders = await lockHolders(client, held, longTransaction);
@@ -321,7 +323,7 @@ async function finish(
     () => routeTo(client, migration.id, exchange.route, exchange.route),
   ]).catch((error: unknown) => {
     if (!isStaleName(error)) throw error;
-    throw new Blocked(`a name has just been taken, or given up: ${(error as Error).message}`);
+    throw new StaleName(`a name has just been taken, or given up: ${(error as Error).message}`);
   });
   await failpoint('cutover.swapped');
   await failpoint('cutover.routed');

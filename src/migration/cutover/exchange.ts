@@ -24,6 +24,9 @@ export class Blocked extends Error {
   }
 }
 
+/** The statements of the exchange were written for names that are not as they were: written anew they may go through. */
+export class StaleName extends Blocked {}
+
 /**
  * Two tables change places under the application: T takes that of S at the write cutover, and S that of T at a rollback.
  * An attempt is the same for both: whose writers are held, whose lanes drain, and what is renamed is told here.

@@ -26,7 +26,10 @@ export async function lockRelatives(
 export const lockViewSql = ({ name, owner }: Handover['views'][number]) =>
   `alter view ${name} owner to ${owner}`;
 
-/** Changes when anything is bound to the table, or to a view that reads it, or let go, or a view is replaced. */
+/**
+ * Changes when anything is bound to the table, or to a view that reads it, or let go, or altered: a view is replaced or granted
+ * to somebody, a trigger is disabled, a constraint validated.
+ */
 export async function boundStamp(client: ClientBase, table: number): Promise<string> {
   const { rows } = await client.query<{ stamp: string }>(
     prepared(
@@ -36,11 +39,15 @@ export async function boundStamp(client: ClientBase, table: number): Promise<str
        select r.ev_class from reached
          join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = reached.oid
          join pg_rewrite r on r.oid = d.objid)
-     select md5(string_agg(concat_ws(',', d.classid, d.objid, d.objsubid, d.refobjid, d.refobjsubid, d.deptype, r.xmin, p.xmin), ';'
+     select md5(string_agg(concat_ws(',', d.classid, d.objid, d.objsubid, d.refobjid, d.refobjsubid, d.deptype, r.xmin, p.xmin, t.xmin, c.xmin, x.xmin, v.relacl), ';'
               order by d.classid, d.objid, d.objsubid, d.refobjid, d.refobjsubid)) as stamp
        from pg_depend d
        left join pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
        left join pg_policy p on d.classid = 'pg_policy'::regclass and p.oid = d.objid
+       left join pg_trigger t on d.classid = 'pg_trigger'::regclass and t.oid = d.objid
+       left join pg_constraint c on d.classid = 'pg_constraint'::regclass and c.oid = d.objid
+       left join pg_statistic_ext x on d.classid = 'pg_statistic_ext'::regclass and x.oid = d.objid
+       left join pg_class v on v.oid = r.ev_class
       where d.refclassid = 'pg_class'::regclass and d.refobjid in (select oid from reached)`,
       [table],
     ),

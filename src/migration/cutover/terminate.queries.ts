@@ -15,7 +15,8 @@ export interface Standing {
 /**
  * Sessions of clients that hold S, T, a view of theirs or a table bound to S by a foreign key in any mode, as the swap wants
  * these alone; or, where an attempt has named whom it waited for, those of `named`. Sessions of ours and all that is no
- * client's (autovacuum, walsenders, workers) are left out; of a session that we may not see we do not know that.
+ * client's (autovacuum, walsenders, workers) are left out; of a session that we may not see we do not know that. Who waits for
+ * a synchronous standby has committed: ending him frees nothing sooner, and would tell his application otherwise.
  */
 export async function standingInTheWay(
   pool: Pool,
@@ -37,6 +38,7 @@ export async function standingInTheWay(
        from pg_stat_activity a
       where a.datname = current_database() and a.pid <> pg_backend_pid()
         and coalesce(a.backend_type, 'client backend') = 'client backend' and a.application_name not like 'foreshadow%'
+        and a.wait_event is distinct from 'SyncRep'
         and case when $3::int[] is not null then a.pid = any ($3)
                  else exists (select from pg_locks l where l.pid = a.pid and l.granted and l.locktype = 'relation'
                                 and l.database = (select oid from pg_database where datname = current_database())
@@ -59,7 +61,8 @@ export async function endSession(
   const { rowCount } = await pool.query(
     `with found as materialized (
        select pid from pg_stat_activity
-        where pid = $1 and xact_start = $2::timestamptz and backend_type = 'client backend' and application_name not like 'foreshadow%'),
+        where pid = $1 and xact_start = $2::timestamptz and backend_type = 'client backend' and application_name not like 'foreshadow%'
+          and wait_event is distinct from 'SyncRep'),
      ended as materialized (select pg_terminate_backend(pid) as done from found)
      insert into foreshadow.migration_event (migration_id, kind, detail) select $3, 'terminated', $4 from ended where done`,
     [pid, since, migrationId, JSON.stringify(detail)],

@@ -6,7 +6,7 @@ import { codeOf, isRetryable, sqlstate } from '../../db/sqlstate.ts';
 import { getMigration, type Migration } from '../status.store.ts';
 import { briefStop, easedSwap } from './attempt.ts';
 import { statementSnapshotReaders } from './blockers.queries.ts';
-import { Blocked, type Exchange, writeCutover } from './exchange.ts';
+import { Blocked, type Exchange, StaleName, writeCutover } from './exchange.ts';
 import { type TerminateFor, Terminator } from './terminate.ts';
 
 /** Attempts that let readers go on, before one that stops everybody for a moment is allowed. */
@@ -43,6 +43,7 @@ export async function changePlaces(exchange: Exchange, options: CutoverOptions):
   const what = spoken[exchange.kind];
   const terminator = new Terminator(options.pool, options.clock, exchange);
   let readers: string[] = [];
+  let stale = '';
   for (let attempt = 1; ; attempt++) {
     const client = await options.connect();
     try {
@@ -59,6 +60,11 @@ export async function changePlaces(exchange: Exchange, options: CutoverOptions):
       const again =
         error instanceof Blocked || isRetryable(error) || codeOf(error) === sqlstate.queryCanceled;
       if (!again) throw error;
+      if (error instanceof StaleName) {
+        // the same name again: nobody is about to give it up, and everybody would be stopped for nothing
+        if (error.message === stale) throw new ForeshadowError('CONFLICT', `${what}: ${stale}`);
+        stale = error.message;
+      }
       const by = now && options.terminateFor?.(now);
       const done = by ? await terminator.afterFailed(error, by) : '';
       const why =

@@ -23,6 +23,8 @@ const standEvery = 30;
 const standEarly = 5;
 /** Seconds without a copy, after which the next one begins gently again. */
 const idleAfter = 5;
+/** A stand ends after this many seconds whatever the look does: its session may hang. */
+const longestStand = 5;
 /** The same change of mind is not written down more often than this, in seconds. */
 const saidEvery = 5;
 
@@ -78,18 +80,22 @@ export class Throttle {
   #drive: Drive = unbridled;
   #measured: Measurement | null = null;
   #done = 0;
-  #otherWork = 0;
+  /** work on many rows that is not the lanes' is under way */
+  #working = false;
+  #atWork: boolean;
   #workedAt = 0;
   #turn = 0;
   #probedAt = 0;
   #stood = false;
   #stoodAt = 0;
+  #stands = 0;
   #saidAt = 0;
   #forcedBefore: number | null = null;
 
   constructor(options: ThrottleOptions) {
     const { migration, lanes } = options;
     this.#options = options;
+    this.#atWork = copies(migration.status);
     const known = migration.throttle_state as ThrottleState | null;
     this.#latency = new Latency(known?.baseline_ms ?? null);
     this.#commit = new Latency(known?.commit_baseline_ms ?? null);
@@ -103,6 +109,7 @@ export class Throttle {
   }
 
   start(): void {
+    if (this.#stood) this.#stand();
     this.#running = this.#run();
   }
 
@@ -117,9 +124,14 @@ export class Throttle {
     if (this.#bound && !this.#drive.held) this.#drive = beginning;
   }
 
-  /** Work on many rows that is not the lanes': it is measured as the copy is, and keeps to the same pace. */
-  add(rows: number): void {
-    this.#otherWork += rows;
+  /** Work on many rows that is not the lanes': while it lasts, nothing that is measured counts as without the copy. */
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    this.#working = true;
+    try {
+      return await work();
+    } finally {
+      this.#working = false;
+    }
   }
 
   get drive(): Drive {
@@ -157,7 +169,7 @@ export class Throttle {
   }
 
   async #run(): Promise<void> {
-    const { clock, log, lanes } = this.#options;
+    const { clock, log } = this.#options;
     const { signal } = this.#stop;
     let failing = false;
     for (let next = clock.now(); !signal.aborted; ) {
@@ -171,7 +183,7 @@ export class Throttle {
           if (!failing && !signal.aborted) log.warn({ err: error }, 'the throttle cannot look at the server');
           failing = true;
           this.#stood = false; // nobody knows when there will be a look again
-          lanes.keep(paceOf(this.#driven, this.#settings));
+          this.#tell();
           await this.#drop();
         }
       }
@@ -183,12 +195,12 @@ export class Throttle {
     const { migration, lanes, clock } = this.#options;
     const client = await this.#session();
     if (this.#stood) {
-      await this.#probeNow(client, false, enough);
+      await this.#probeNow(client, this.#working, enough);
       this.#stood = false;
       this.#stoodAt = clock.now();
     }
-    const done = lanes.totals.copied + lanes.totals.moved + this.#otherWork;
-    const copying = done > this.#done;
+    const done = lanes.totals.copied + lanes.totals.moved;
+    const copying = done > this.#done || this.#working;
     this.#done = done;
     if (copying) this.#workedAt = clock.now();
     else if (clock.now() - this.#workedAt > idleAfter && this.#bound && !this.#drive.held)
@@ -201,7 +213,8 @@ export class Throttle {
       return;
     }
     const { looked, wishes } = await look(client, migration.id, this.#names, this.#server?.version ?? 0);
-    await this.#probeNow(client, copying && this.#drive.share > floor);
+    // what other work there is may have begun or ended meanwhile
+    await this.#probeNow(client, this.#working || (copying && this.#drive.share > floor));
     const server = this.#server as ServerSettings;
     if (looked.forced !== null) this.#forcedBefore ??= looked.forced;
     this.#measured = {
@@ -219,7 +232,7 @@ export class Throttle {
     const before = this.#drive;
     this.#drive = nextDrive(before, pressures(this.#measured, this.#settings.limits));
     const due = clock.now() - this.#stoodAt >= (this.#commit.young ? standEarly : standEvery);
-    this.#stood = copying && due && this.#settings.limits.maxLatency !== null;
+    if (copying && due && this.#settings.limits.maxLatency !== null) this.#stand();
     this.#wal.drivenAt(this.#driven.share);
     this.#obey(wishes);
     if (this.#drive.source !== before.source) await this.#say(client);
@@ -227,21 +240,40 @@ export class Throttle {
 
   /** Tells the lanes. A migration that is not at work any more copies nothing, whatever the drive. */
   #obey(wishes: Awaited<ReturnType<typeof readWishes>>): void {
-    const { migration, lanes } = this.#options;
-    const atWork = wishes !== null && ['SHADOWING', 'READY', 'IN_PROGRESS'].includes(wishes.status);
+    const { migration } = this.#options;
+    this.#atWork = wishes !== null && copies(wishes.status);
     const knobs = JSON.stringify(wishes?.knobs ?? {});
     if (wishes && knobs !== this.#knobs) {
       this.#knobs = knobs;
       this.#settings = settingsOf(migration.definition, wishes.knobs);
     }
-    const pace = paceOf(atWork ? this.#driven : { ...this.#drive, share: 0 }, this.#settings);
+    this.#tell();
+  }
+
+  #tell(): void {
+    const { lanes } = this.#options;
+    const pace = paceOf(this.#atWork ? this.#driven : { ...this.#drive, share: 0 }, this.#settings);
     const now = lanes.pace;
     if (pace.share !== now.share || pace.chunkMs !== now.chunkMs || pace.rowsPerSecond !== now.rowsPerSecond)
       lanes.keep(pace);
   }
 
+  #stand(): void {
+    const { clock } = this.#options;
+    this.#stood = true;
+    const end = () => {
+      this.#stood = false;
+      this.#tell();
+    };
+    const since = ++this.#stands;
+    void clock.sleep(longestStand * 1000, this.#stop.signal).then(
+      () => since === this.#stands && this.#stood && end(),
+      () => undefined,
+    );
+  }
+
   async #probeNow(client: Client, copying: boolean, times = probesAtOnce): Promise<void> {
-    if (this.#settings.limits.maxLatency === null) return;
+    if (this.#settings.limits.maxLatency === null || !this.#atWork) return;
     this.#probedAt = this.#options.clock.now();
     const commits: number[] = [];
     for (let i = 0; i < times; i++) commits.push(await timeCommit(client));
@@ -255,7 +287,7 @@ export class Throttle {
   }
 
   get #latencyUnknown(): boolean {
-    return this.#settings.limits.maxLatency !== null && this.#commit.baseline === null;
+    return this.#atWork && this.#settings.limits.maxLatency !== null && this.#commit.baseline === null;
   }
 
   /** For the log, the events and whoever watches. */
@@ -297,3 +329,6 @@ export class Throttle {
 }
 
 const round = (value: number) => Math.round(value * 1000) / 1000;
+
+/** Whether anything is copied in this status: not in a pause, and not on the way back. */
+const copies = (status: Migration['status']) => ['SHADOWING', 'READY', 'IN_PROGRESS'].includes(status);

@@ -4,6 +4,8 @@
  */
 const windowSeconds = 3;
 const leastSeconds = 1;
+/** After a time without looks the copy may have stood, and the old ones say nothing. */
+const longestGap = 10;
 
 /** What was seen over the latest looks: bytes of WAL a second, and the mean share at which the copy was driven meanwhile. */
 export interface WalSeen {
@@ -25,12 +27,9 @@ export class WalRate {
   /** @returns null until there are looks a second apart */
   add(at: number, bytes: number): WalSeen | null {
     const last = this.#looks.at(-1);
-    // after a time without looks, and on another server, the old ones say nothing
-    if (last && (at - last.at > windowSeconds || bytes < last.bytes)) this.#looks = [];
-    this.#looks = [
-      ...this.#looks.filter((look) => at - look.at <= windowSeconds),
-      { at, bytes, share: last?.share ?? 0 },
-    ];
+    if (last && (at - last.at > longestGap || bytes < last.bytes)) this.#looks = []; // fewer bytes: another server
+    const kept = this.#looks.filter((look) => look === last || at - look.at <= windowSeconds);
+    this.#looks = [...kept, { at, bytes, share: last?.share ?? 0 }];
     const first = this.#looks[0] as Look;
     const seconds = at - first.at;
     if (seconds < leastSeconds) return null;
