@@ -278,7 +278,15 @@ const countsSql = \`(select max(at)::text from taken) as "upTo", (select count(*
     goesOn: true,
     bias: rolledBack,
     replacements: [
-      { file: 'migration/way-back/open.ts', from: `    ...captureTriggersSql(wayBack),\n`, to: `` },
+      {
+        file: 'migration/way-back/open.ts',
+        from: `    ...captureTriggersSql(
+      wayBack,
+      partitions.map(({ schema, name }) => ident(schema, name)),
+    ),
+`,
+        to: ``,
+      },
       {
         file: 'migration/way-back/open.ts',
         from: `import { captureTriggersSql } from '../../sync/capture.ts';`,
