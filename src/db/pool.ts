@@ -46,6 +46,9 @@ function connectionConfig(options: PoolOptions): pg.ClientConfig {
   };
 }
 
+/** The session `alias` of pg_stat_activity is none of ours: those have names that begin alike, and nobody can give them others. */
+export const notOursSql = (alias: string): string => `${alias}.application_name not like 'foreshadow%'`;
+
 /** What pg would take from the URL in place of ours: our sessions are known by their names. */
 function withoutOurs(url: string): string {
   const parsed = new URL(url);

@@ -12,7 +12,8 @@ export interface BuildOptions {
 }
 
 /**
- * Runs a CREATE INDEX CONCURRENTLY to its end. Its snapshot may grow old, so it is announced, with what it waits for: transactions of others, which are named and left alone.
+ * Runs a CREATE INDEX CONCURRENTLY to its end. Its snapshot may grow old, so it is announced, with what it waits for:
+ * transactions of others, which are named and left alone.
  * @throws whatever the statement throws
  */
 export async function buildConcurrently(

@@ -1,4 +1,5 @@
 import { rise } from '../migration/throttle/drive.ts';
+import { meanShare } from '../migration/throttle/wal-rate.ts';
 
 /** What was seen of the copy, or of the comparison, at one moment. */
 export interface Point {
@@ -80,17 +81,6 @@ export function estimate(
   return { rate, eta: eta + rows / atShare(share), fullSpeed };
 }
 
-/** Each share counts until the next point. */
-function meanShare(points: readonly Point[]): number {
-  const [first, last] = [points[0], points.at(-1)];
-  if (!first || !last || last.at <= first.at) return last?.share ?? 0;
-  const sum = points.slice(1).reduce((total, { at }, i) => {
-    const before = points[i] as Point;
-    return total + before.share * (at - before.at);
-  }, 0);
-  return sum / (last.at - first.at);
-}
-
 /** A key of T is looked up in this share of the time that a row of S is compared in. */
 export const lookUp = 0.65;
 
@@ -104,9 +94,9 @@ const beside = { compare: 2, index: 0.33, vacuum: 0.25 };
 
 /**
  * Seconds after the copy until writes may be cut over.
- * @param compareSpeed rows a second that a part of the comparison did just now; null: not known
  * @param fullSpeed rows a second that the copy reaches with nothing to hold it back
  * @param indexes of the target that are built after the copy
+ * @param compareSpeed rows a second that a part of the comparison did just now; null: not known
  */
 export function estimateAfterwards(
   total: number,

@@ -78,8 +78,8 @@ export class Run {
   throttle: Throttle | null = null;
   /** the copy so far, denser at its end */
   copied: Point[] = [];
-  /** where verification stood when this stretch took it up */
-  compared: readonly Point[] = [];
+  /** the comparison in this stretch */
+  compared: Point[] = [];
   /** rows a second of the comparison, tried on a part of them; null: not known */
   compareSpeed: number | null = null;
   /** since when the database has not answered, seconds since the epoch */

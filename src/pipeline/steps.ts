@@ -318,7 +318,7 @@ const rowsCompared = ({ compared, lookedUp }: VerificationProgress) => compared 
 /** Seconds that the comparison has left, by what it did in this stretch; null before that tells. */
 function verificationLeft(run: Run, progress: VerificationProgress): number | null {
   const rows = rowsCompared(progress);
-  run.compared = [...run.compared, { at: run.at, rows, share: run.lanes?.pace.share ?? 1 }];
+  run.compared.push({ at: run.at, rows, share: run.lanes?.pace.share ?? 1 });
   const total = Math.max(progress.compared, Number(run.migration.rows_total)) * (1 + lookUp);
   return estimate(run.compared, total, run.throttle?.drive.held ?? false, null).eta;
 }

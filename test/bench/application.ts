@@ -100,6 +100,12 @@ export const accountsFile = (given: object = {}) =>
     ...given,
   });
 
+/** A gate that is open as soon as there is a shadow: no query log here, and nothing to learn from it. */
+export const openGate = {
+  confidence: { threshold: 0, fieldThreshold: 0, consecutive: 1 },
+  cutover: { reads: 'when-confident', writes: 'auto' },
+} as const;
+
 /** Windows as one. */
 export function together(windows: readonly LoadWindow[]) {
   const latencies = windows.flatMap((window) => window.latencies).sort((a, b) => a - b);

@@ -1,13 +1,9 @@
 import type { Pool } from 'pg';
 import { findMigration, type Migration } from '../../src/migration/status.store.ts';
-import { accountsFile, createAccounts, Load, phaseOf } from './application.ts';
+import { accountsFile, createAccounts, Load, openGate, phaseOf } from './application.ts';
 import { type BenchReport, type BenchServer, median, round, unthrottled } from './server.ts';
 import { foreshadow } from './worker.ts';
 
-const openGate = {
-  confidence: { threshold: 0, fieldThreshold: 0, consecutive: 1 },
-  cutover: { reads: 'when-confident', writes: 'auto' },
-} as const;
 /** Shares of the copy at which the progress that the status tells is held against the rows themselves. */
 const looks = [0.2, 0.4, 0.6, 0.8];
 

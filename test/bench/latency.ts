@@ -7,6 +7,7 @@ import {
   Load,
   type LoadOptions,
   type LoadWindow,
+  openGate,
   phaseOf,
   together,
 } from './application.ts';
@@ -18,11 +19,6 @@ const windowSeconds = 10;
 const fullSpeedRounds = 3;
 /** Rows of the tables that are updated at full speed: what capture adds to an update does not depend on the size. */
 const fullSpeedRows = 200_000;
-/** A gate that is open as soon as there is a shadow: no query log here, and nothing to learn from it. */
-const openGate = {
-  confidence: { threshold: 0, fieldThreshold: 0, consecutive: 1 },
-  cutover: { reads: 'when-confident', writes: 'auto' },
-} as const;
 
 /**
  * What an application notices of a migration, on one machine for everything. Three parts:

@@ -16,6 +16,7 @@ import {
   createAccounts,
   Load,
   type LoadWindow,
+  openGate,
   phaseOf,
   together,
 } from './application.ts';
@@ -30,10 +31,6 @@ const aloneSeconds = 15;
 /** Debian's; the peers' extension and client are packaged for it. */
 const debian = '/usr/lib/postgresql/15/bin';
 
-const gate = {
-  confidence: { threshold: 0, fieldThreshold: 0, consecutive: 1 },
-  cutover: { reads: 'when-confident', writes: 'auto' },
-} as const;
 /** A database of its own with the application's table, and the load on it. */
 interface Stage {
   readonly url: string;
@@ -134,7 +131,7 @@ function compared(alone: LoadWindow, during: readonly LoadWindow[]): BenchReport
 async function migrated(stage: Stage, alone: LoadWindow, given: object): Promise<BenchReport> {
   const { url, pool, modelsDir, load } = stage;
   await initSchema(pool);
-  const file = accountsFile({ ...gate, ...given });
+  const file = accountsFile({ ...openGate, ...given });
   const worker = await foreshadow(loadConfig({}, { databaseUrl: url, modelsDir, logLevel: 'error' }), file);
   const phases = new Map<string, LoadWindow[]>();
   const held = new Map<string, number>();
@@ -146,11 +143,12 @@ async function migrated(stage: Stage, alone: LoadWindow, given: object): Promise
     const phase = phaseOf(last);
     over = await Promise.race([end, sleep(250).then(() => false)]);
     phases.set(phase, [...(phases.get(phase) ?? []), await load.cut()]);
-    if (phase !== 'copy' || !last) continue;
-    const { source, share = 1 } = (last.throttle_state ?? {}) as Partial<ThrottleState>;
-    const by = source ?? (share < 1 ? 'its beginning' : 'nothing');
-    held.set(by, (held.get(by) ?? 0) + 1);
-    if (performance.now() - began > stage.seconds * 1000) {
+    if (phase === 'copy') {
+      const { source, share = 1 } = (last?.throttle_state ?? {}) as Partial<ThrottleState>;
+      const by = source ?? (share < 1 ? 'its beginning' : 'nothing');
+      held.set(by, (held.get(by) ?? 0) + 1);
+    }
+    if (!last?.copied_at && performance.now() - began > stage.seconds * 1000) {
       await worker.kill();
       over = true;
     }

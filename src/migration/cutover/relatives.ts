@@ -26,6 +26,14 @@ export async function lockRelatives(
 export const lockViewSql = ({ name, owner }: Handover['views'][number]) =>
   `alter view ${name} owner to ${owner}`;
 
+/** `reached (oid)`, to follow `with recursive`: the relations of `from`, and all views that read them, however far up. */
+export const reachedSql = (from: string): string => `reached (oid) as (
+       ${from}
+        union
+       select r.ev_class from reached
+         join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = reached.oid
+         join pg_rewrite r on r.oid = d.objid)`;
+
 /**
  * Changes when anything is bound to the table, or to a view that reads it, or let go, or altered: a view is replaced or granted
  * to somebody, a trigger is disabled, a constraint validated.
@@ -33,12 +41,7 @@ export const lockViewSql = ({ name, owner }: Handover['views'][number]) =>
 export async function boundStamp(client: ClientBase, table: number): Promise<string> {
   const { rows } = await client.query<{ stamp: string }>(
     prepared(
-      `with recursive reached (oid) as (
-       select $1::oid
-        union
-       select r.ev_class from reached
-         join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = reached.oid
-         join pg_rewrite r on r.oid = d.objid)
+      `with recursive ${reachedSql('select $1::oid')}
      select md5(string_agg(concat_ws(',', d.classid, d.objid, d.objsubid, d.refobjid, d.refobjsubid, d.deptype, r.xmin, p.xmin, t.xmin, c.xmin, x.xmin, v.relacl), ';'
               order by d.classid, d.objid, d.objsubid, d.refobjid, d.refobjsubid)) as stamp
        from pg_depend d

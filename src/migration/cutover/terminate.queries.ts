@@ -1,5 +1,7 @@
 import type { Pool } from 'pg';
 import type { TablePlan } from '../../core/plan.ts';
+import { notOursSql } from '../../db/pool.ts';
+import { reachedSql } from './relatives.ts';
 
 /** A session of the application's that an attempt had to give way to. */
 export interface Standing {
@@ -24,12 +26,7 @@ export async function standingInTheWay(
   named: readonly number[] | null,
 ): Promise<Standing[]> {
   const { rows } = await pool.query<Standing>(
-    `with recursive reached (oid) as (
-       select unnest(array[$1, $2]::oid[])
-        union
-       select r.ev_class from reached
-         join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = reached.oid
-         join pg_rewrite r on r.oid = d.objid),
+    `with recursive ${reachedSql('select unnest(array[$1, $2]::oid[])')},
      held as (select oid from reached
                union select confrelid from pg_constraint where contype = 'f' and conrelid = $1
                union select conrelid from pg_constraint where contype = 'f' and confrelid = $1)
@@ -37,7 +34,7 @@ export async function standingInTheWay(
             coalesce(extract(epoch from clock_timestamp() - a.xact_start), 0)::float8 as age_s, coalesce(a.query, '') as query
        from pg_stat_activity a
       where a.datname = current_database() and a.pid <> pg_backend_pid()
-        and coalesce(a.backend_type, 'client backend') = 'client backend' and a.application_name not like 'foreshadow%'
+        and coalesce(a.backend_type, 'client backend') = 'client backend' and ${notOursSql('a')}
         and a.wait_event is distinct from 'SyncRep'
         and case when $3::int[] is not null then a.pid = any ($3)
                  else exists (select from pg_locks l where l.pid = a.pid and l.granted and l.locktype = 'relation'
@@ -60,8 +57,8 @@ export async function endSession(
 ): Promise<boolean> {
   const { rowCount } = await pool.query(
     `with found as materialized (
-       select pid from pg_stat_activity
-        where pid = $1 and xact_start = $2::timestamptz and backend_type = 'client backend' and application_name not like 'foreshadow%'
+       select pid from pg_stat_activity a
+        where pid = $1 and xact_start = $2::timestamptz and backend_type = 'client backend' and ${notOursSql('a')}
           and wait_event is distinct from 'SyncRep'),
      ended as materialized (select pg_terminate_backend(pid) as done from found)
      insert into foreshadow.migration_event (migration_id, kind, detail) select $3, 'terminated', $4 from ended where done`,

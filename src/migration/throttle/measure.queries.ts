@@ -1,5 +1,6 @@
 import type { ClientBase, Pool } from 'pg';
 import type { Knobs } from '../../config/throttle-settings.ts';
+import { notOursSql } from '../../db/pool.ts';
 import { codeOf, sqlstate } from '../../db/sqlstate.ts';
 import type { Migration } from '../status.store.ts';
 
@@ -36,7 +37,7 @@ const questions: readonly Question[] = [
     // ours are known by their names; a session whose state may not be seen has no backend type either
     sql: () => `(select case when bool_or(a.backend_type is null and a.datid is not null) then null
         else to_json(count(*) filter (where a.backend_type = 'client backend' and a.state = 'active'
-                             and a.application_name not like 'foreshadow%')) end
+                             and ${notOursSql('a')})) end
       from pg_stat_activity a where a.pid <> pg_backend_pid())`,
   },
   {

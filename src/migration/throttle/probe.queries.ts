@@ -35,7 +35,8 @@ export async function chooseProbe(
 
 /**
  * Times a commit: the way to the disk, and to a synchronous standby, that each write of the application has to go. The
- * message touches no table; logical decoding passes it on only where it is asked for messages. @returns ms; as long as the timeout where that ended it
+ * message touches no table; logical decoding passes it on only where it is asked for messages.
+ * @returns ms; as long as the timeout where that ended it
  */
 export async function timeCommit(client: ClientBase): Promise<number> {
   const asked = performance.now();

@@ -7,6 +7,14 @@ const leastSeconds = 1;
 /** After a time without looks the copy may have stood, and the old ones say nothing. */
 const longestGap = 10;
 
+/** The share of the time between the first of `looks` and the last: each counts until the next. With no time between, the last. */
+export function meanShare(looks: readonly { readonly at: number; readonly share: number }[]): number {
+  const [first, last] = [looks[0], looks.at(-1)];
+  if (!first || !last || last.at <= first.at) return last?.share ?? 0;
+  const sum = looks.reduce((total, { at, share }, i) => total + share * ((looks[i + 1]?.at ?? at) - at), 0);
+  return sum / (last.at - first.at);
+}
+
 /** What was seen over the latest looks: bytes of WAL a second, and the mean share at which the copy was driven meanwhile. */
 export interface WalSeen {
   readonly rate: number;
@@ -33,11 +41,7 @@ export class WalRate {
     const first = this.#looks[0] as Look;
     const seconds = at - first.at;
     if (seconds < leastSeconds) return null;
-    const driven = this.#looks.slice(1).reduce((sum, look, i) => {
-      const before = this.#looks[i] as Look;
-      return sum + before.share * (look.at - before.at);
-    }, 0);
-    return { rate: (bytes - first.bytes) / seconds, share: driven / seconds };
+    return { rate: (bytes - first.bytes) / seconds, share: meanShare(this.#looks) };
   }
 
   /** The share at which the copy is driven from the last look on. */
