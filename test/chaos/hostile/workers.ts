@@ -52,14 +52,16 @@ export async function build(replacements: readonly Replacement[] = []): Promise<
   }
 }
 
-async function replace(source: string, { file, from, to }: Replacement): Promise<void> {
-  const text = await readFile(join(source, file), 'utf8');
+async function replace(source: string, replacement: Replacement): Promise<void> {
+  const path = join(source, replacement.file);
+  await writeFile(path, replaced(await readFile(path, 'utf8'), replacement));
+}
+
+/** The text of a file with one place changed. @throws when that place is not there exactly once */
+export function replaced(text: string, { file, from, to }: Replacement): string {
   const found = text.split(from).length - 1;
   if (found !== 1) throw new Error(`${file} holds this ${found} times, not once: ${from}`);
-  await writeFile(
-    join(source, file),
-    text.replace(from, () => to),
-  );
+  return text.replace(from, () => to);
 }
 
 /** Loads the command line, then waits to be told what to do: so a worker that is wanted starts at once. */
