@@ -25,22 +25,29 @@ const riseEvery = 0.5;
 /** No look further ahead than this, in steps of the rise: full speed is reached long before. */
 const steps = 200;
 
-/** Only lately counts, and lately is longer the longer the copy goes on: at least this many seconds. */
-const leastWindow = 10;
+/**
+ * Only lately counts, and lately is longer the longer the work goes on: at least this many seconds. Fewer, and each short
+ * stop would count double: what slows a copy down, a checkpoint or a neighbour, comes and goes within ten seconds or so.
+ */
+const leastWindow = 30;
+/** Nothing is foretold before this share of the rows has passed, and what came before it says little: lanes were starting. */
+const started = 0.01;
 
-/** Points that estimates need: the latest third of the copy, and ten seconds at least. */
-export function recentPoints(points: readonly Point[], now: number): readonly Point[] {
-  const began = points[0]?.at ?? now;
-  const since = now - Math.max(leastWindow, (now - began) / 3);
-  return points.filter(({ at }) => at >= since);
+/** Points that estimates need: the latest third of the work, and thirty seconds at least, without how it started. */
+export function recentPoints(points: readonly Point[], total: number): readonly Point[] {
+  const now = points.at(-1)?.at ?? 0;
+  const since = now - Math.max(leastWindow, (now - (points[0]?.at ?? now)) / 3);
+  const counts = points.filter(({ rows }) => rows >= total * started);
+  return (counts.length ? counts : points).filter(({ at }) => at >= since);
 }
 
-/** Where something holds the work back it goes on as in these latest seconds: fewer, and each short stop would count double. */
-const heldWindow = 10;
+/** Something that holds all work for this many seconds may do so for ever. */
+const longestStop = 10;
 
 /**
- * Rate of the work, and how long the rest takes: at the speed of lately, which is rows by the time that may be worked, and
- * the share of the latest seconds; if nothing holds it back, the way it rises to full speed.
+ * Rate of the work, and how long the rest takes. Where something holds it back, or did lately, it goes on at the rate of
+ * lately, since what came may come again. Not in proportion to the share: a server that is busy gives a small share of the
+ * time nearly as many rows as a large one. Else it rises to full speed, which is rows by the time that may be worked.
  * @param held whether something holds it where it is
  * @param limit rows a second that it may reach; null: none
  * @param most the share that it may rise to
@@ -53,20 +60,18 @@ export function estimate(
   most = 1,
 ): Estimate {
   const last = points.at(-1);
-  const recent = recentPoints(points, last?.at ?? 0);
+  const recent = recentPoints(points, total);
   const first = recent[0];
   if (!first || !last || last.at - first.at <= 0.5) return { rate: null, eta: null, fullSpeed: null };
   const rate = (last.rows - first.rows) / (last.at - first.at);
   const left = Math.max(0, total - last.rows);
-  if (rate <= 0 || last.rows < total / 100) return { rate, eta: null, fullSpeed: null };
+  if (rate <= 0 || last.rows < total * started) return { rate, eta: null, fullSpeed: null };
   const lately = meanShare(recent);
   if (lately <= 0) return { rate, eta: left / rate, fullSpeed: null };
   const fullSpeed = rate / lately;
-  if (held) {
-    const now = meanShare(recent.filter(({ at }) => at >= last.at - heldWindow));
-    if (now <= 0) return { rate, eta: null, fullSpeed }; // it stands: nobody knows for how long
-    return { rate, eta: left / (fullSpeed * now), fullSpeed };
-  }
+  const stopped = meanShare(recent.filter(({ at }) => at >= last.at - longestStop)) <= 0;
+  if (held && stopped) return { rate, eta: null, fullSpeed }; // nobody knows for how long
+  if (held || fell(recent)) return { rate, eta: left / rate, fullSpeed };
   const atShare = (share: number) => Math.min(fullSpeed * share, limit ?? Number.POSITIVE_INFINITY);
   let rows = left;
   let { share } = last;
@@ -81,14 +86,20 @@ export function estimate(
   return { rate, eta: eta + rows / atShare(share), fullSpeed };
 }
 
+/** Whether it was slowed down meanwhile. A share of nothing is a stand to measure, or a stop, which is followed by less. */
+function fell(points: readonly Point[]): boolean {
+  const shares = points.flatMap(({ share }) => (share > 0 ? [share] : []));
+  return shares.some((share, i) => share < (shares[i - 1] ?? 0));
+}
+
 /** A key of T is looked up in this share of the time that a row of S is compared in. */
 export const lookUp = 0.65;
 
 /**
  * How long the work after the copy takes beside the copy itself, by measure (`npm run bench -- estimates`): the
  * comparison of all rows, which one session does, takes twice as long as copying them at full speed with two lanes, each
- * index a third of that, vacuum and statistics a quarter. Machines differ: the first is a guess until a part of the
- * comparison was tried, and all of it is replaced by what is seen once verification runs.
+ * index a third of that, vacuum and statistics a quarter. Machines differ: where parts of the comparison went faster, that
+ * counts, and all of it is replaced by what is seen once verification runs.
  */
 const beside = { compare: 2, index: 0.33, vacuum: 0.25 };
 
@@ -96,7 +107,8 @@ const beside = { compare: 2, index: 0.33, vacuum: 0.25 };
  * Seconds after the copy until writes may be cut over.
  * @param fullSpeed rows a second that the copy reaches with nothing to hold it back
  * @param indexes of the target that are built after the copy
- * @param compareSpeed rows a second that a part of the comparison did just now; null: not known
+ * @param compareSpeed rows a second that a part of the comparison did at best; null: not known. It was done beside the copy,
+ *   and is slower than the comparison will be where both want the same processors
  */
 export function estimateAfterwards(
   total: number,
@@ -105,6 +117,7 @@ export function estimateAfterwards(
   compareSpeed: number | null = null,
 ): number {
   const copy = total / fullSpeed;
-  const compare = compareSpeed === null ? copy * beside.compare : (total * (1 + lookUp)) / compareSpeed;
+  const tried = compareSpeed === null ? Number.POSITIVE_INFINITY : (total * (1 + lookUp)) / compareSpeed;
+  const compare = Math.min(tried, copy * beside.compare);
   return compare + copy * (beside.vacuum + indexes * beside.index);
 }

@@ -80,7 +80,7 @@ export class Run {
   copied: Point[] = [];
   /** the comparison in this stretch */
   compared: Point[] = [];
-  /** rows a second of the comparison, tried on a part of them; null: not known */
+  /** rows a second of the comparison at best, tried on parts of them; null: not known */
   compareSpeed: number | null = null;
   /** since when the database has not answered, seconds since the epoch */
   lostSince: number | null = null;

@@ -207,8 +207,10 @@ export async function copyRest(run: Run): Promise<boolean> {
   const { held = false, most = 1 } = throttle?.drive ?? {};
   const limit = run.lanes?.pace.rowsPerSecond ?? null;
   const { rate, eta, fullSpeed } = estimate(points, total, held, limit, most);
-  if (!done && run.due('compare speed', 3))
-    run.compareSpeed = (await compareSpeed(ctx.pool, migration.plan, ctx.clock)) ?? run.compareSpeed;
+  if (!done && run.due('compare speed', 3)) {
+    const speed = await compareSpeed(ctx.pool, migration.plan, ctx.clock);
+    if (speed !== null) run.compareSpeed = Math.max(speed, run.compareSpeed ?? 0);
+  }
   const after =
     fullSpeed === null
       ? null

@@ -87,6 +87,7 @@ function errors(seen: readonly Seen[], end: number, of: (seen: Seen) => number |
     was_s: round(first.was, 1),
     error: round(first.error),
     median_error: round(median(all.map(({ error }) => error))),
+    within_fifth: round(all.filter(({ error }) => error <= 0.2).length / all.length),
     worst_error: round(Math.max(...all.map(({ error }) => error))),
     looks: all.length,
   };

@@ -97,6 +97,29 @@ describe('the drive', () => {
     );
   });
 
+  it('slows down once for a bad moment, not again as long as it is remembered', () => {
+    const latency = new Latency(2);
+    let now: Drive = unbridled;
+    const shares: number[] = [];
+    for (let i = 0; i < 20; i++) {
+      latency.add(Array(3).fill(i === 5 ? 500 : 2), true, now.share);
+      now = nextDrive(now, pressures({ ...nothing, commit: latency.measured }, limits));
+      shares.push(now.share);
+    }
+    expect(Math.min(...shares)).toBe(0.5);
+    expect(shares.at(-1)).toBeGreaterThan(0.5);
+  });
+
+  it('goes on slowing down while it stays bad', () => {
+    const latency = new Latency(2);
+    let now: Drive = unbridled;
+    for (let i = 0; i < 60; i++) {
+      latency.add(Array(3).fill(50), true, now.share);
+      now = nextDrive(now, pressures({ ...nothing, commit: latency.measured }, limits));
+    }
+    expect(now.share).toBe(floor);
+  });
+
   test('of a rate that is known only over seconds it keeps to the limit: no swing, no halt', () => {
     fc.assert(
       fc.property(
@@ -117,6 +140,7 @@ describe('the drive', () => {
                     mayHold: false,
                     reason: '',
                     over: seen.share,
+                    grows: true as const,
                   },
                 ]
               : [];
@@ -269,13 +293,13 @@ describe('the rules', () => {
   });
 
   it('a probe that takes twice as long, and noticeably so', () => {
-    expect(of('latency', { latency: { now: 30, baseline: 10 } })).toEqual({
+    expect(of('latency', { latency: { now: 30, baseline: 10, share: 1 } })).toEqual({
       source: 'latency',
       value: 1.5,
       reason: 'the probe takes 30.0 ms, 10.0 ms without the copy',
     });
-    expect(of('latency', { latency: { now: 1.1, baseline: 0.1 } })?.value).toBeLessThan(1);
-    expect(of('commit', { commit: { now: 30, baseline: 10 } })?.reason).toBe(
+    expect(of('latency', { latency: { now: 1.1, baseline: 0.1, share: 1 } })?.value).toBeLessThan(1);
+    expect(of('commit', { commit: { now: 30, baseline: 10, share: 1 } })?.reason).toBe(
       'a commit takes 30.0 ms, 10.0 ms without the copy',
     );
   });
@@ -303,21 +327,30 @@ describe('knobs', () => {
 describe('what is remembered between looks', () => {
   it('latency without the copy is the baseline, also when others make it rise', () => {
     const latency = new Latency(null);
-    latency.add([1, 1, 1, 1, 1, 1, 1, 1, 1], false);
+    latency.add([1, 1, 1, 1, 1, 1, 1, 1, 1], false, 1);
     expect(latency.measured, 'too few').toBeNull();
-    latency.add([1, 9], false);
+    latency.add([1, 9], false, 1);
     expect(latency.baseline).toBe(1);
-    latency.add(Array(20).fill(5), true);
-    expect(latency.measured).toEqual({ now: 5, baseline: 1 });
+    latency.add(Array(20).fill(5), true, 1);
+    expect(latency.measured).toEqual({ now: 5, baseline: 1, share: 1 });
     expect(latency.young).toBe(true);
-    latency.add(Array(20).fill(4), false);
-    expect(latency.measured, 'one time against the other').toEqual({ now: 4, baseline: 1 });
-    latency.add(Array(20).fill(4), false);
-    expect(latency.measured).toEqual({ now: 4, baseline: 4 });
+    latency.add(Array(20).fill(4), false, 1);
+    expect(latency.measured, 'one time against the other').toEqual({ now: 4, baseline: 1, share: 1 });
+    latency.add(Array(20).fill(4), false, 1);
+    expect(latency.measured).toEqual({ now: 4, baseline: 4, share: 1 });
     expect(latency.young).toBe(false);
-    latency.add(Array(10).fill(900), false);
+    latency.add(Array(10).fill(900), false, 1);
     expect(latency.baseline, 'one bad moment').toBe(4);
     expect(new Latency(3).baseline, 'of an earlier process').toBe(3);
+  });
+
+  it('latency tells at which share the slow ones were measured', () => {
+    const latency = new Latency(1);
+    latency.add(Array(6).fill(50), true, 0.8);
+    latency.add(Array(14).fill(1), true, 0.2);
+    expect(latency.measured).toEqual({ now: 50, baseline: 1, share: expect.closeTo(0.8, 9) });
+    latency.add(Array(6).fill(2), true, 0.2);
+    expect(latency.measured).toEqual({ now: 2, baseline: 1, share: expect.closeTo(0.2, 9) });
   });
 
   it('WAL a second over three seconds, with the share of the time, anew after a time without looks', () => {

@@ -45,15 +45,15 @@ describe('the time that a copy has left, after a tenth of it', () => {
     expect(estimate(points, 10_000, false, null).eta).toBeLessThan(4);
   });
 
-  it('of one that was slowed down ten seconds ago: at what it was slowed down to', () => {
+  it('of one that was slowed down thirty seconds ago: at what it was slowed down to', () => {
     let rows = 0;
     const points = Array.from({ length: 60 }, (_, at) => {
-      const share = at < 45 ? 1 : 0.1;
+      const share = at < 25 ? 1 : 0.1;
       const point = { at, rows, share };
       rows += 1000 * share;
       return point;
     });
-    expect(estimate(points, 100_000, true, null).eta).toBeCloseTo((100_000 - 46_400) / 100, 0);
+    expect(estimate(points, 100_000, true, null).eta).toBeCloseTo((100_000 - 28_400) / 100, 0);
   });
 
   it('is not told from nothing', () => {
@@ -68,16 +68,33 @@ describe('the time that a copy has left, after a tenth of it', () => {
       rows: at < 60 ? at : 60 + (at - 60) * 100,
       share: 1,
     }));
-    expect(recentPoints(points, 99)[0]?.at).toBe(66);
+    expect(recentPoints(points, 1000)[0]?.at).toBe(66);
     expect(estimate(points, 1e5, false, null).rate).toBe(100);
+    expect(recentPoints(points.slice(0, 70), 6500)[0]?.at, 'how it started').toBe(61);
+  });
+
+  it('of one that is slowed down again and again: at its mean, at every moment', () => {
+    let rows = 0;
+    const points = Array.from({ length: 400 }, (_, i) => {
+      const share = [0.1, 0.2, 0.3, 0.4][Math.floor(i / 5) % 4] as number;
+      const point = { at: i / 5, rows, share };
+      rows += 2000 * share;
+      return point;
+    });
+    for (let end = 150; end < 400; end++) {
+      const seen = points.slice(0, end);
+      const left = (220_000 - seen.at(-1)!.rows) / 2500;
+      const { eta } = estimate(seen, 220_000, end % 3 === 0, null);
+      expect(Math.abs((eta as number) - left) / left).toBeLessThan(0.1);
+    }
   });
 
   it('and what comes afterwards, by what is to be built', () => {
     expect(estimateAfterwards(1000, 100, 2)).toBeGreaterThan(estimateAfterwards(1000, 100, 0));
-    const tried = estimateAfterwards(1000, 100, 0, 50);
-    expect(tried - estimateAfterwards(1000, 100, 0, 100), 'twice as fast').toBeCloseTo(
-      (1000 * 1.65) / 100,
-      5,
+    const tried = estimateAfterwards(1000, 100, 0, 200);
+    expect(tried - estimateAfterwards(1000, 100, 0, 400), 'twice as fast').toBeCloseTo(1650 / 400, 5);
+    expect(estimateAfterwards(1000, 100, 0, 10), 'in the way of the copy').toBe(
+      estimateAfterwards(1000, 100, 0),
     );
   });
 });

@@ -34,7 +34,7 @@ export const floor = 0.02;
 /**
  * The next drive: the strongest wish wins. Over the limit the share falls in proportion, by half at most; with room it
  * grows by a quarter, a twentieth of full speed at most; so it falls within a second and comes back within ten or so.
- * In proportion to the share at which the pressure was measured: a rate taken over seconds says nothing yet of what the
+ * In proportion to the share at which the pressure was measured: what was taken over seconds says nothing yet of what the
  * copy is slowed down to by now, and slowing it down again for the same reason would bring it to a halt.
  */
 export function nextDrive(before: Drive, found: readonly Pressure[]): Drive {
@@ -46,8 +46,7 @@ export function nextDrive(before: Drive, found: readonly Pressure[]): Drive {
   const share = Math.max(floor, before.share);
   const most = strongest(found);
   if (most && most.value > 1) {
-    const fitting = found.map(({ value, over = share }) => (value > 1 ? over / value : share));
-    const slower = Math.max(floor, share / 2, Math.min(share, ...fitting));
+    const slower = Math.max(floor, share / 2, Math.min(share, ...found.map((each) => fitting(share, each))));
     const reason = slowed(slower, most.reason);
     return { share: slower, source: most.source, reason, held: true, most: slower };
   }
@@ -55,11 +54,17 @@ export function nextDrive(before: Drive, found: readonly Pressure[]): Drive {
     return share < 1
       ? { share, source: most.source, reason: slowed(share, most.reason), held: true, most: share }
       : unbridled;
-  const bearable = Math.min(1, ...found.map(({ value, over }) => (over ? over / value : 1)));
+  const bearable = Math.min(1, ...found.map(({ value, over, grows }) => (grows && over ? over / value : 1)));
   const faster = Math.max(share, Math.min(rise(share), bearable));
   if (faster === 1) return unbridled;
   const reason = `${percent(faster)} of full speed, and rising`;
   return { share: faster, source: before.source, reason, held: false, most: Math.max(faster, bearable) };
+}
+
+/** The share that this pressure calls for. What does not grow in proportion is halved at most, and measured anew. */
+function fitting(share: number, { value, over = share, grows }: Pressure): number {
+  if (value <= 1) return share;
+  return grows ? over / value : over * Math.max(0.5, 1 / value);
 }
 
 /** How fast it lets go, at each look. */

@@ -2,6 +2,13 @@
 export interface LatencySeen {
   readonly now: number;
   readonly baseline: number;
+  /** at which the copy was driven when the slow ones were measured */
+  readonly share: number;
+}
+
+interface Trip {
+  readonly ms: number;
+  readonly share: number;
 }
 
 /** Round trips that say how things are: the latest ones. */
@@ -17,7 +24,7 @@ const timesKept = 3;
  * times counts, so that one bad moment says nothing.
  */
 export class Latency {
-  #now: number[] = [];
+  #now: Trip[] = [];
   #without: number[] = [];
   #times: number[];
 
@@ -26,9 +33,12 @@ export class Latency {
     this.#times = known === null ? [] : [known];
   }
 
-  /** @param copying whether anything worth mentioning was copied meanwhile */
-  add(ms: readonly number[], copying: boolean): void {
-    this.#now = [...this.#now, ...ms].slice(-kept);
+  /**
+   * @param copying whether anything worth mentioning was copied meanwhile
+   * @param share at which the copy is driven
+   */
+  add(ms: readonly number[], copying: boolean, share: number): void {
+    this.#now = [...this.#now, ...ms.map((each) => ({ ms: each, share }))].slice(-kept);
     if (copying) return;
     this.#without = [...this.#without, ...ms];
     if (this.#without.length < enough) return;
@@ -39,7 +49,9 @@ export class Latency {
   get measured(): LatencySeen | null {
     const { baseline } = this;
     if (baseline === null || this.#now.length < enough) return null;
-    return { now: percentile90(this.#now), baseline };
+    const now = percentile90(this.#now.map(({ ms }) => ms));
+    const slow = this.#now.filter(({ ms }) => ms >= now);
+    return { now, baseline, share: slow.reduce((sum, { share }) => sum + share, 0) / slow.length };
   }
 
   get baseline(): number | null {

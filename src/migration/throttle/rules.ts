@@ -48,6 +48,8 @@ export interface Pressure {
   readonly reason: string;
   /** the share at which the copy was driven while this was measured; left out: as it is now */
   readonly over?: number;
+  /** it grows with the share, so that the share is known at which it comes to its limit */
+  readonly grows?: true;
 }
 
 type Rule = (m: Measurement, l: Limits) => Pressure | null;
@@ -111,7 +113,7 @@ const sessions: Rule = ({ active, maxConnections }, { maxActive }) => {
 const wal: Rule = ({ wal: seen }, { maxWalRate }) => {
   if (!seen || maxWalRate === null) return null;
   const reason = `${mb(seen.rate)}/s of WAL, the limit is ${mb(maxWalRate)}/s`;
-  return { ...pressure('wal', seen.rate / maxWalRate, false, reason), over: seen.share };
+  return { ...pressure('wal', seen.rate / maxWalRate, false, reason), over: seen.share, grows: true };
 };
 
 /** The interval that PostgreSQL itself warns of (checkpoint_warning) is reached at some rate of WAL: that is the limit. */
@@ -120,17 +122,21 @@ const checkpoints: Rule = ({ wal: seen, walPerCheckpoint, forcedCheckpoints }, {
   const every = walPerCheckpoint / seen.rate;
   const forced = forcedCheckpoints ? `; ${forcedCheckpoints} forced since the copy began` : '';
   const reason = `${mb(seen.rate)}/s of WAL would force a checkpoint every ${s(every)}, the limit is ${s(checkpointEvery)}${forced}`;
-  return { ...pressure('checkpoints', checkpointEvery / every, false, reason), over: seen.share };
+  return {
+    ...pressure('checkpoints', checkpointEvery / every, false, reason),
+    over: seen.share,
+    grows: true,
+  };
 };
 
 const slower =
   (source: 'latency' | 'commit', what: string): Rule =>
   ({ [source]: measured }, { maxLatency }) => {
     if (!measured || maxLatency === null) return null;
-    const { now, baseline } = measured;
+    const { now, baseline, share } = measured;
     const limit = Math.max(maxLatency * baseline, baseline + noticeable);
     const reason = `${what} takes ${now.toFixed(1)} ms, ${baseline.toFixed(1)} ms without the copy`;
-    return pressure(source, now / limit, false, reason);
+    return { ...pressure(source, now / limit, false, reason), over: share };
   };
 const latency = slower('latency', 'the probe');
 const commit = slower('commit', 'a commit');

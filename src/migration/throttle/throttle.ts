@@ -277,8 +277,10 @@ export class Throttle {
     this.#probedAt = this.#options.clock.now();
     const commits: number[] = [];
     for (let i = 0; i < times; i++) commits.push(await timeCommit(client));
-    this.#commit.add(commits, copying);
-    if (this.#probe) this.#latency.add(await timeProbe(client, this.#probe, times, this.#turn++), copying);
+    this.#commit.add(commits, copying, this.#drive.share);
+    if (!this.#probe) return;
+    const lookups = await timeProbe(client, this.#probe, times, this.#turn++);
+    this.#latency.add(lookups, copying, this.#drive.share);
   }
 
   /** what the lanes are told: while they stand for a look, nothing is copied */
