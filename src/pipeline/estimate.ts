@@ -71,8 +71,9 @@ export function estimate(
   const fullSpeed = rate / lately;
   const stopped = meanShare(recent.filter(({ at }) => at >= last.at - longestStop)) <= 0;
   if (held && stopped) return { rate, eta: null, fullSpeed }; // nobody knows for how long
-  if (held || fell(recent)) return { rate, eta: left / rate, fullSpeed };
-  const atShare = (share: number) => Math.min(fullSpeed * share, limit ?? Number.POSITIVE_INFINITY);
+  const limited = (speed: number) => Math.min(speed, limit ?? Number.POSITIVE_INFINITY);
+  if (held || fell(recent)) return { rate, eta: left / limited(rate), fullSpeed };
+  const atShare = (share: number) => limited(fullSpeed * share);
   let rows = left;
   let { share } = last;
   let eta = 0;

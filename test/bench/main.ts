@@ -53,6 +53,7 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
 /** Rows where 2 million are not right: figures that do not depend on them, or a goal that names them. */
 const usual: Readonly<Record<string, number>> = {
   capture: 200_000,
+  estimates: 6_000_000,
   http: 200_000,
   logs: 1_000_000,
   order: 1_000_000,

@@ -27,9 +27,11 @@ const goals: Readonly<Record<string, readonly Bound[]>> = {
   estimates: [
     ['throttled.progress_error', '≤', 0.1],
     ['throttled.copy.error', '≤', 0.2],
+    ['throttled.copy.median_error', '≤', 0.2],
     ['throttled.until_writes.error', '≤', 0.2],
     ['unthrottled.progress_error', '≤', 0.1],
     ['unthrottled.copy.error', '≤', 0.2],
+    ['unthrottled.copy.median_error', '≤', 0.2],
     ['unthrottled.until_writes.error', '≤', 0.2],
   ],
   latency: [

@@ -42,6 +42,7 @@ describe('the time that a copy has left, after a tenth of it', () => {
       fullSpeed: expect.closeTo(10_000, 5),
     });
     expect(estimate(points, 10_000, false, 1000).eta).toBeCloseTo(7, 5);
+    expect(estimate(points, 10_000, true, 100).eta, 'a limit that was set just now').toBe(70);
     expect(estimate(points, 10_000, false, null).eta).toBeLessThan(4);
   });
 
