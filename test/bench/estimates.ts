@@ -24,13 +24,17 @@ interface Seen {
 export async function estimates(
   server: BenchServer,
   rows: number,
-  options: { readonly rate: number },
+  options: {
+    readonly rate: number;
+    /** ends when all is copied: a longer copy, in the same time */
+    readonly copyOnly: boolean;
+  },
 ): Promise<BenchReport> {
   return {
     rows,
     rate: options.rate,
-    throttled: await watched(server, 'throttled', rows, options.rate, {}),
-    unthrottled: await watched(server, 'unthrottled', rows, options.rate, { throttle: unthrottled }),
+    throttled: await watched(server, 'throttled', rows, options, {}),
+    unthrottled: await watched(server, 'unthrottled', rows, options, { throttle: unthrottled }),
   };
 }
 
@@ -38,7 +42,7 @@ async function watched(
   { ctx, pool }: BenchServer,
   name: string,
   rows: number,
-  rate: number,
+  { rate, copyOnly }: Parameters<typeof estimates>[2],
   given: object,
 ): Promise<BenchReport> {
   await createAccounts(pool, rows, name);
@@ -57,6 +61,10 @@ async function watched(
     const at = performance.now();
     if (!migration || (migration.status !== 'IN_PROGRESS' && !over)) continue;
     if (migration.copied_at && !copied) copied = at;
+    if (copied && copyOnly) {
+      await worker.kill();
+      break;
+    }
     if ((over || phaseOf(migration) === 'ready') && !ready) ready = at;
     const share = Number(migration.rows_migrated) / Number(migration.rows_total);
     const left = { copy: migration.eta_s as number | null, all: migration.eta_total_s as number | null };
@@ -68,7 +76,7 @@ async function watched(
     copy_s: round((copied - (seen[0]?.at ?? copied)) / 1000, 1),
     progress_error: progress.length ? round(Math.max(...progress), 3) : null,
     copy: errors(seen, copied, ({ copy }) => copy),
-    until_writes: errors(seen, ready, ({ all }) => all),
+    until_writes: copyOnly ? null : errors(seen, ready, ({ all }) => all),
   };
 }
 

@@ -43,7 +43,10 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
       sessions: number('sessions', 8),
       rate: number('rate', 0) || null,
     }),
-  estimates: (rows) => withBenchServer((server) => estimates(server, rows, { rate: number('rate', 300) })),
+  estimates: (rows) =>
+    withBenchServer((server) =>
+      estimates(server, rows, { rate: number('rate', 300), copyOnly: args.includes('--copy-only') }),
+    ),
   logs,
   statements: (rows) => withBenchServer((server) => statements(server, rows)),
   score,
