@@ -49,13 +49,19 @@ export class Positions {
     size: number | undefined,
   ): Position | undefined {
     const own = current ?? this.all.find(({ id }) => id === identity);
-    const grown = own && beginsWith(bytes, own.head) && (size === undefined || size >= own.offset);
-    // of what nothing was read yet, nothing can be read twice
-    const found = grown
-      ? own
-      : this.all.find(
-          (position) => position !== own && position.offset > 0 && beginsWith(bytes, position.head),
-        );
+    const grown =
+      own && beginsWith(bytes, own.head) && (size === undefined || size >= own.offset) ? own : undefined;
+    const recognised = grown && grown.head.length > 0 ? grown : undefined;
+    // A copy may have been seen while it was empty, as if it were new; of what nothing was read yet, nothing is read twice.
+    const other = () =>
+      this.all.find(
+        (position) =>
+          position !== own &&
+          position.offset > 0 &&
+          position.head.length > 0 &&
+          beginsWith(bytes, position.head),
+      );
+    const found = recognised ?? other() ?? grown;
     if (found) lengthen(found, bytes);
     return found;
   }

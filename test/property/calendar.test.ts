@@ -40,8 +40,8 @@ describe('calendar', () => {
           expect(dayAt(end, timeZone).month).not.toBe(last.month);
           const skipped = last.day - dayAt(start, timeZone).day + 1 - days;
           expect(skipped).toBe(0);
-          // summer time and the like: no day is off by more than an hour or so
-          expect(Math.abs(end - start - days * 86_400)).toBeLessThanOrEqual(2 * 3600);
+          // summer time and the like: a zone that moves, as Antarctica/Casey does, moves by three hours at most
+          expect(Math.abs(end - start - days * 86_400)).toBeLessThanOrEqual(3 * 3600);
         }
       }),
       { numRuns: 100 },

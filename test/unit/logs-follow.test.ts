@@ -175,6 +175,24 @@ describe.each(Object.keys(endings) as WrittenFormat[])('following %s', (format) 
     expect(found).toEqual(sql);
   });
 
+  test.each([
+    ['compressed', (bytes: Buffer) => gzipSync(bytes), '.gz'],
+    ['copied', (bytes: Buffer) => bytes, '.1'],
+  ])('a file that is being %s, seen while the new one is empty: nothing twice', async (_, made, ending) => {
+    const sql = Array.from({ length: 50 }, (__, k) => `select ${k}`);
+    await writeFile(path('pg'), records(...sql));
+    const follower = follow();
+    expect(await all(follower)).toEqual([...sql].sort());
+    const [from, to] = [path('pg'), `${path('pg')}${ending}`];
+    await writeFile(to, '');
+    expect(await all(follower)).toEqual([]);
+    await writeFile(to, made(await readFile(from)));
+    await utimes(to, now, now);
+    await rm(from);
+    expect(await all(follower)).toEqual([]);
+    expect(await all(follow({ place: follower.place() }))).toEqual([]);
+  });
+
   test('a compressed file that is not whole yet', async () => {
     const packed = gzipSync(
       Buffer.from(records(...Array.from({ length: 500 }, (_, k) => `select ${Math.sin(k)}`))),
