@@ -7,6 +7,10 @@ import { foreshadow } from './worker.ts';
 /** Shares of the copy at which the progress that the status tells is held against the rows themselves. */
 const looks = [0.2, 0.4, 0.6, 0.8];
 
+/** A copy that is limited takes so long whatever the machine does. */
+const limitedRows = 1_000_000;
+const limitedSeconds = 60;
+
 interface Seen {
   /** ms */
   readonly at: number;
@@ -19,7 +23,7 @@ interface Seen {
 
 /**
  * What the status says of a migration's progress and end, against what came: every estimate after a tenth of the copy, under
- * a paced load, with the throttle and at full speed.
+ * a paced load, with the throttle, at full speed, and at a limited rate.
  */
 export async function estimates(
   server: BenchServer,
@@ -35,6 +39,11 @@ export async function estimates(
     rate: options.rate,
     throttled: await watched(server, 'throttled', rows, options, {}),
     unthrottled: await watched(server, 'unthrottled', rows, options, { throttle: unthrottled }),
+    // a speed that the machine can keep all the time: what is left is the estimate's own error
+    limited: await watched(server, 'limited', limitedRows, options, {
+      throttle: unthrottled,
+      copy: { rowsPerSecond: limitedRows / limitedSeconds },
+    }),
   };
 }
 

@@ -33,6 +33,8 @@ const goals: Readonly<Record<string, readonly Bound[]>> = {
     ['unthrottled.copy.error', '≤', 0.2],
     ['unthrottled.copy.median_error', '≤', 0.2],
     ['unthrottled.until_writes.error', '≤', 0.2],
+    ['limited.progress_error', '≤', 0.1],
+    ['limited.copy.error', '≤', 0.2],
   ],
   latency: [
     ['p99_ratio', '≤', 2],
