@@ -88,8 +88,9 @@ export async function verifyNext(
   const fitted = () =>
     nextChunkRows(atOnce, (clock.now() - began) * 1000, { ...fullSpeed, chunkMs: statementMs }, 1, mostRows);
   if (!progress.sourceDone) {
-    const high = await withClient(pool, (client) => lastKeyOf(client, plan, progress.from, atOnce));
-    const bounds = { low: progress.from, high };
+    const rest = { low: progress.from, high: null };
+    const high = await withClient(pool, (client) => lastKeyOf(client, plan, rest, atOnce));
+    const bounds = { ...rest, high };
     const first = await comparing(pool, (client) => compareSource(client, plan, bounds));
     const next = fitted();
     const { found, repairs } = await repaired(pool, plan, bounds, first, options);

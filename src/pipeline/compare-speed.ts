@@ -4,7 +4,7 @@ import type { TablePlan } from '../core/plan.ts';
 import { codeOf, sqlstate } from '../db/sqlstate.ts';
 import { compareSource, comparing } from '../migration/verify.queries.ts';
 import { lastKeyOf } from '../sync/chunk.queries.ts';
-import { aCopiedRange } from '../sync/lane.queries.ts';
+import { aCopiedStretch } from '../sync/lane.queries.ts';
 
 /** A few milliseconds' work: enough to tell how fast it goes, too little to be felt. */
 const rows = 1000;
@@ -14,17 +14,17 @@ const timeout = '300ms';
 /**
  * Rows a second that the comparison of all rows would do now, by a run of rows that are copied already. What it finds is
  * left to that comparison.
- * @returns null before a range is copied, and where it would take too long
+ * @returns null before rows are copied, and where it would take too long
  */
 export async function compareSpeed(pool: Pool, plan: TablePlan, clock: Clock): Promise<number | null> {
   try {
     return await comparing(pool, async (client) => {
       await client.query(`set local statement_timeout = '${timeout}'`);
-      const range = await aCopiedRange(client, plan);
-      if (!range) return null;
-      const high = (await lastKeyOf(client, plan, range.low, rows)) ?? range.high;
+      const copied = await aCopiedStretch(client, plan);
+      if (!copied) return null;
+      const high = (await lastKeyOf(client, plan, copied, rows)) ?? copied.high;
       const began = clock.now();
-      const { compared } = await compareSource(client, plan, { low: range.low, high });
+      const { compared } = await compareSource(client, plan, { low: copied.low, high });
       const seconds = clock.now() - began;
       return seconds > 0 && compared >= rows / 2 ? compared / seconds : null;
     });

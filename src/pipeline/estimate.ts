@@ -45,7 +45,7 @@ export function recentPoints(points: readonly Point[], total: number): readonly 
 const longestStop = 10;
 
 /**
- * Rate of the work, and how long the rest takes. Where something holds it back, or did lately, it goes on at the rate of
+ * Rate of the work, and how long the rest takes. Where something holds it back, or ever did, it goes on at the rate of
  * lately, since what came may come again. Not in proportion to the share: a server that is busy gives a small share of the
  * time nearly as many rows as a large one. Else it rises to full speed, which is rows by the time that may be worked.
  * @param held whether something holds it where it is
@@ -72,7 +72,7 @@ export function estimate(
   const stopped = meanShare(recent.filter(({ at }) => at >= last.at - longestStop)) <= 0;
   if (held && stopped) return { rate, eta: null, fullSpeed }; // nobody knows for how long
   const limited = (speed: number) => Math.min(speed, limit ?? Number.POSITIVE_INFINITY);
-  if (held || fell(recent)) return { rate, eta: left / limited(rate), fullSpeed };
+  if (held || fell(points)) return { rate, eta: left / limited(rate), fullSpeed };
   const atShare = (share: number) => limited(fullSpeed * share);
   let rows = left;
   let { share } = last;

@@ -198,7 +198,8 @@ export async function cutOverReadsNow(run: Run): Promise<void> {
 export async function copyRest(run: Run): Promise<boolean> {
   const { ctx, migration } = run;
   const { done, copied } = await copyProgress(ctx.pool, migration.plan);
-  const total = Math.max(copied, Number(migration.rows_total));
+  // a guess of the server's statistics, until all are counted
+  const total = done ? copied : Math.max(copied, Number(migration.rows_total));
   const { copied: points, throttle } = run;
   const [first, last] = [points[0], points.at(-1)];
   const spacing = (run.at - (first?.at ?? run.at)) / 500;
@@ -219,6 +220,7 @@ export async function copyRest(run: Run): Promise<boolean> {
     const lag = run.lanes ? await lagNow(ctx, migration, run.lanes) : null;
     await updateStatus(ctx.pool, migration.id, {
       rows_migrated: Math.round(copied),
+      rows_total: Math.round(total),
       rate,
       eta_s: eta,
       eta_total_s: eta === null || after === null ? null : eta + after,

@@ -108,17 +108,17 @@ export async function sourceRanges(db: ClientBase | Pool, plan: TablePlan): Prom
 }
 
 /**
- * The last of the next `rows` keys of S after `after`, found in the index alone.
+ * The last of the next `rows` keys of S within bounds, found in the index alone.
  * @returns null when there are not that many: what is left is the end, with whatever is inserted behind it
  */
 export async function lastKeyOf(
   client: ClientBase,
   plan: TablePlan,
-  after: readonly string[] | null,
+  bounds: KeyBounds,
   rows: number,
 ): Promise<string[] | null> {
   const key = sourceKey(plan);
-  const within = withinBounds(plan, key, { low: after, high: null }, 2);
+  const within = withinBounds(plan, key, bounds, 2);
   const texts = key
     .split(', ')
     .map((column) => `${column}::text`)

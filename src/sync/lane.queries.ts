@@ -182,12 +182,13 @@ export async function copyProgress(
   return rows[0] as { done: boolean; copied: number; ranges: number };
 }
 
-/** Bounds of some range whose rows are copied; null before there is one. */
-export async function aCopiedRange(client: ClientBase, plan: TablePlan): Promise<KeyBounds | null> {
+/** Bounds of what is copied of some range; null before there is one. */
+export async function aCopiedStretch(client: ClientBase, plan: TablePlan): Promise<KeyBounds | null> {
   const side = (name: string) =>
     `case when ${name}_k1 is not null then array[${plan.sourceKey.map((_, i) => `${name}_k${i + 1}::text`).join(', ')}] end`;
   const { rows } = await client.query<KeyBounds>(
-    `select ${side('lo')} as low, ${side('hi')} as high from ${plan.names.range} where done order by random() limit 1`,
+    `select ${side('lo')} as low, case when done then ${side('hi')} else ${side('cur')} end as high
+       from ${plan.names.range} where done or cur_k1 is not null order by random() limit 1`,
   );
   return rows[0] ?? null;
 }

@@ -2,70 +2,23 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { run as foreshadow } from '../../src/cli/program.ts';
 import { statusText } from '../../src/cli/status.ts';
-import type { MigrationFile } from '../../src/config/migration-file.ts';
-import { systemClock } from '../../src/core/clock.ts';
 import { pauseMigration, resumeMigration } from '../../src/migration/orders.ts';
 import { describeMigration } from '../../src/migration/status.ts';
 import { turnKnobs } from '../../src/migration/throttle/knobs.store.ts';
 import { look, readable, serverSettings } from '../../src/migration/throttle/measure.queries.ts';
 import { chooseProbe, timeProbe } from '../../src/migration/throttle/probe.queries.ts';
-import { Throttle } from '../../src/migration/throttle/throttle.ts';
 import type { Lanes } from '../../src/sync/lanes.ts';
 import { fullSpeed } from '../../src/sync/pacing.ts';
 import { type Rig, rig } from '../chaos/rig.ts';
+import { copying, slowTable as setup, until } from '../support/copying.ts';
 import { testDatabase } from '../support/database.ts';
-import { failureOf, type Part } from '../support/migrations.ts';
+import { failureOf } from '../support/migrations.ts';
 import { describeOlder, olderServer } from '../support/older-server.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
   for (const work of cleanups.splice(0).reverse()) await work();
 });
-
-const setup = `create table s (id int primary key, v int); insert into s select g, g from generate_series(1, 20000) g;
-               create table t (id bigint primary key, v int);
-               create table slowness as select 0.001::float8 as s;`;
-
-interface Copying {
-  readonly m: Rig;
-  readonly lanes: Lanes;
-  readonly throttle: Throttle;
-  readonly said: string[];
-}
-
-/** Lanes at the copy of 20,000 rows, slowly, under a throttle. */
-async function copying(file: Part<MigrationFile> = {}): Promise<Copying> {
-  const m = await (
-    await rig({
-      setup,
-      chunkRows: 20,
-      file: { map: { id: 'id::bigint' }, copy: { rowsPerSecond: 400 }, ...file },
-      expected: 'select id::bigint, v from s',
-    })
-  ).begin();
-  const lanes = m.running();
-  await lanes.start();
-  cleanups.push(() => lanes.stop());
-  const said: string[] = [];
-  const throttle = new Throttle({
-    migration: await m.reload(),
-    lanes,
-    clock: systemClock,
-    log: m.db.ctx.log,
-    connect: () => m.db.ctx.connect('throttle'),
-    onChange: ({ reason }) => void said.push(reason ?? 'full speed'),
-  });
-  throttle.start();
-  cleanups.push(() => throttle.stop());
-  if (file.throttle?.probe) await until(() => throttle.state.baseline_ms !== null);
-  await m.cutOverReads();
-  await until(() => lanes.totals.copied > 0);
-  return { m, lanes, throttle, said };
-}
-
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await sleep(5);
-}
 
 /** Nothing is copied any more: all lanes have taken a turn at the new pace, and then some. */
 async function standsStill(lanes: Lanes): Promise<boolean> {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { parseMigrationFile } from '../../src/config/migration-file.ts';
 import { type Drive, ease, floor, hold, nextDrive, unbridled } from '../../src/migration/throttle/drive.ts';
-import { Latency } from '../../src/migration/throttle/latency.ts';
+import { Latency, standEvery } from '../../src/migration/throttle/latency.ts';
 import { paceOf, settingsOf } from '../../src/migration/throttle/limits.ts';
 import {
   type Limits,
@@ -120,40 +120,53 @@ describe('the drive', () => {
     expect(now.share).toBe(floor);
   });
 
+  /** What a rule on WAL makes of a server on which others write some, and the copy at full speed writes some. */
+  function drivenByWal(others: (second: number) => number, ours: number): number[] {
+    const perRow = 200; // bytes
+    const limit = 1e7;
+    let now: Drive = unbridled;
+    let [bytes, rows] = [0, 0];
+    const rate = new WalRate();
+    const shares: number[] = [];
+    for (let i = 0; i < 100; i++) {
+      const wal = rate.add(i / 2, bytes, rows);
+      now = nextDrive(now, pressures({ ...nothing, wal }, { ...unlimited, maxWalRate: limit }));
+      rate.drivenAt(now.share);
+      const copied = (0.5 * ours * now.share * limit) / perRow;
+      bytes += 0.5 * others(i / 2) * limit + copied * perRow;
+      rows += copied;
+      shares.push(now.share);
+    }
+    return shares;
+  }
+
   test('of a rate that is known only over seconds it keeps to the limit: no swing, no halt', () => {
     fc.assert(
       fc.property(
         fc.double({ min: 0, max: 0.5, noNaN: true }), // what others write, in limits
         fc.double({ min: 0.6, max: 6, noNaN: true }), // what the copy at full speed writes
         (others, ours) => {
-          let now: Drive = unbridled;
-          let bytes = 0;
-          const rate = new WalRate();
-          const shares: number[] = [];
-          for (let i = 0; i < 100; i++) {
-            const seen = rate.add(i / 2, bytes);
-            const found = seen
-              ? [
-                  {
-                    source: 'wal' as const,
-                    value: seen.rate,
-                    mayHold: false,
-                    reason: '',
-                    over: seen.share,
-                    grows: true as const,
-                  },
-                ]
-              : [];
-            now = nextDrive(now, found);
-            rate.drivenAt(now.share);
-            bytes += 0.5 * (others + ours * now.share);
-            if (i > 10) shares.push(now.share);
-          }
           const right = Math.min(1, (1 - others) / ours);
-          for (const share of shares) {
+          for (const share of drivenByWal(() => others, ours).slice(11)) {
             expect(share).toBeGreaterThan(0.5 * right);
             expect(share).toBeLessThanOrEqual(Math.max(1.3 * right, right + 0.05) + 1e-9);
           }
+        },
+      ),
+    );
+  });
+
+  test('WAL that others write, however much, leaves the copy a part of the limit of its own', () => {
+    fc.assert(
+      fc.property(
+        fc.double({ min: 1, max: 10, noNaN: true }), // what others write for a while, in limits
+        fc.double({ min: 0.6, max: 3, noNaN: true }), // what the copy at full speed writes
+        (burst, ours) => {
+          const shares = drivenByWal((second) => (second > 20 && second < 35 ? burst : 0), ours);
+          const own = 0.1 / ours; // of the limit
+          expect(Math.min(...shares)).toBeGreaterThan(0.5 * own);
+          expect(shares[65], 'it gives way').toBeLessThanOrEqual(1.3 * own);
+          expect(shares.at(-1), 'and comes back').toBeGreaterThan(0.5 * Math.min(1, 1 / ours));
         },
       ),
     );
@@ -218,7 +231,7 @@ const nothing: Measurement = {
   slotKeep: null,
   active: 0,
   maxConnections: 100,
-  wal: { rate: 0, share: 1 },
+  wal: { rate: 0, ours: 0, share: 1 },
   walPerCheckpoint: 5e8,
   forcedCheckpoints: 0,
   latency: null,
@@ -226,6 +239,7 @@ const nothing: Measurement = {
 };
 const file = parseMigrationFile({ name: 'm', source: 'a', target: 'b', key: ['id'] });
 const { limits } = settingsOf(file, {});
+const unlimited = Object.fromEntries(Object.keys(limits).map((name) => [name, null])) as unknown as Limits;
 const say = (measured: Partial<Measurement>, given: Partial<Limits> = {}) =>
   pressures({ ...nothing, ...measured }, { ...limits, ...given }).map(({ source, value, reason }) => ({
     source,
@@ -277,18 +291,22 @@ describe('the rules', () => {
   });
 
   it('WAL, by its rate and by the checkpoints that it would force', () => {
-    expect(of('wal', { wal: { rate: 1e9, share: 1 } })).toBeUndefined();
-    expect(of('wal', { wal: { rate: 3e7, share: 1 } }, { maxWalRate: 2e7 })).toEqual({
+    const seen = (rate: number, ours: number | null) => ({ wal: { rate, ours, share: 1 } });
+    expect(of('wal', seen(1e9, 1e9))).toBeUndefined();
+    expect(of('wal', seen(3e7, null), { maxWalRate: 2e7 })).toEqual({
       source: 'wal',
       value: 1.5,
       reason: '30 MB/s of WAL, the limit is 20 MB/s',
     });
-    expect(of('checkpoints', { wal: { rate: 5e7, share: 1 }, forcedCheckpoints: 2 })).toEqual({
+    expect(of('checkpoints', { ...seen(5e7, 5e7), forcedCheckpoints: 2 })).toEqual({
       source: 'checkpoints',
       value: 3,
       reason:
-        '50 MB/s of WAL would force a checkpoint every 10 s, the limit is 30 s; 2 forced since the copy began',
+        '50 MB/s of WAL (at most 50 MB/s by the copy) would force a checkpoint every 10 s, the limit is 30 s; 2 forced since the copy began',
     });
+    expect(of('wal', seen(3e7, 1.5e7), { maxWalRate: 2e7 })?.value, 'others leave 5').toBe(3);
+    expect(of('wal', seen(3e7, 1e6), { maxWalRate: 2e7 })?.value, 'others leave none').toBe(0.5);
+    expect(of('checkpoints', seen(5e7, 2e6))?.value, 'others leave none').toBe(0.48);
     expect(of('checkpoints', { wal: null })).toBeUndefined();
   });
 
@@ -344,6 +362,12 @@ describe('what is remembered between looks', () => {
     expect(new Latency(3).baseline, 'of an earlier process').toBe(3);
   });
 
+  it('it is measured anew every thirty seconds; sooner where one bad moment counts, or it costs little', () => {
+    expect(standEvery(false, 1)).toBe(30);
+    expect(standEvery(true, 1)).toBe(5);
+    expect(standEvery(false, 0.2)).toBe(5);
+  });
+
   it('latency tells at which share the slow ones were measured', () => {
     const latency = new Latency(1);
     latency.add(Array(6).fill(50), true, 0.8);
@@ -355,14 +379,26 @@ describe('what is remembered between looks', () => {
 
   it('WAL a second over three seconds, with the share of the time, anew after a time without looks', () => {
     const rate = new WalRate();
-    expect(rate.add(0, 100)).toBeNull();
+    expect(rate.add(0, 100, 0)).toBeNull();
     rate.drivenAt(1);
-    expect(rate.add(0.5, 200)).toBeNull();
+    expect(rate.add(0.5, 200, 0)).toBeNull();
     rate.drivenAt(0.2);
-    expect(rate.add(2, 500)).toEqual({ rate: 200, share: (0.5 * 1 + 1.5 * 0.2) / 2 });
+    expect(rate.add(2, 500, 0)).toEqual({ rate: 200, ours: 0, share: (0.5 * 1 + 1.5 * 0.2) / 2 });
     rate.drivenAt(0);
-    expect(rate.add(5, 500)).toEqual({ rate: 0, share: 0 });
-    expect(rate.add(60, 1e6)).toBeNull();
-    expect(rate.add(62, 5), 'another server').toBeNull();
+    expect(rate.add(5, 500, 0)).toEqual({ rate: 0, ours: 0, share: 0 });
+    expect(rate.add(60, 1e6, 0)).toBeNull();
+    expect(rate.add(62, 5, 0), 'another server').toBeNull();
+  });
+
+  it("which part of the WAL is the copy's: what a row takes at least, by the latest minute", () => {
+    const rate = new WalRate();
+    rate.add(0, 0, 0);
+    expect(rate.add(2, 1e6, 100)?.ours, 'too few rows to tell').toBeNull();
+    expect(rate.add(4, 3e6, 10_100)?.ours, 'all of it, at most').toBe(1e6);
+    expect(rate.add(6, 9e6, 20_100)?.ours, "the rest is others'").toBe(1e6);
+    expect(rate.add(8, 9e6 + 4e5, 30_100)?.ours).toBe(2e5);
+    expect(rate.add(10, 1e8, 30_100)?.ours, 'nothing copied').toBe(0);
+    for (let at = 12; at <= 80; at += 2) rate.add(at, 1e8 + (at - 10) * 1e6, 30_100 + (at - 10) * 1000);
+    expect(rate.add(82, 1e8 + 72e6, 30_100 + 72_000)?.ours, 'rows became dearer').toBe(1e6);
   });
 });

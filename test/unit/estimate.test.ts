@@ -46,6 +46,12 @@ describe('the time that a copy has left, after a tenth of it', () => {
     expect(estimate(points, 10_000, false, null).eta).toBeLessThan(4);
   });
 
+  it('of one that was slowed down at its start, and rises again: at the rate of lately', () => {
+    const points = [0.25, 0.06, 0.12, 0.24, 0.48].map((share, at) => ({ at, rows: at * 1000, share }));
+    expect(estimate(points, 40_000, false, null).eta).toBe(36);
+    expect(estimate(points.slice(1), 40_000, false, null).eta).toBeLessThan(20);
+  });
+
   it('of one that was slowed down thirty seconds ago: at what it was slowed down to', () => {
     let rows = 0;
     const points = Array.from({ length: 60 }, (_, at) => {

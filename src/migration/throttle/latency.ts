@@ -65,6 +65,17 @@ export class Latency {
   }
 }
 
+/** Below this share a stand costs next to nothing; what is still slow is hardly the copy's doing, and to know is worth more. */
+const lowShare = 0.25;
+
+/**
+ * While the copy is at work it stands for one look this often, to see how things are without it.
+ * @param young whether a single bad moment could be taken for how things are
+ * @param share at which the copy is driven
+ * @returns seconds
+ */
+export const standEvery = (young: boolean, share: number) => (young || share < lowShare ? 5 : 30);
+
 export function percentile90(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.ceil(0.9 * sorted.length) - 1] ?? Number.NaN;

@@ -14,7 +14,7 @@ export interface Measurement {
   /** sessions of others at work */
   readonly active: number | null;
   readonly maxConnections: number;
-  /** bytes of WAL a second lately, and the share at which the copy was driven meanwhile; null before the second look */
+  /** bytes of WAL a second lately, and which part is the copy's; null before the second look */
   readonly wal: WalSeen | null;
   /** bytes of WAL from one checkpoint to the next, when WAL forces it */
   readonly walPerCheckpoint: number;
@@ -110,10 +110,33 @@ const sessions: Rule = ({ active, maxConnections }, { maxActive }) => {
   return pressure('sessions', active / limit, true, `${active} active sessions, the limit is ${limit}`);
 };
 
+/**
+ * Bytes of WAL a second against a limit for all who write. What others write is theirs: the copy may fill what they leave,
+ * and has `least` of the limit whatever they do, since they would reach it without the copy too.
+ */
+function ofWal(
+  source: 'wal' | 'checkpoints',
+  { rate, ours, share }: WalSeen,
+  limit: number,
+  least: number,
+  reason: string,
+): Pressure {
+  const part = ours ?? rate;
+  const room = Math.max(limit - (rate - part), limit * least);
+  return { ...pressure(source, part / room, false, reason), over: share, grows: true };
+}
+const written = ({ rate, ours }: WalSeen) =>
+  `${mb(rate)}/s of WAL${ours === null ? '' : ` (at most ${mb(ours)}/s by the copy)`}`;
+
+/** Somebody set this limit, and means it. */
+const leastOfSet = 0.1;
+/** Checkpoints come a quarter sooner at most than they would anyway. */
+const leastOfForced = 0.25;
+
 const wal: Rule = ({ wal: seen }, { maxWalRate }) => {
   if (!seen || maxWalRate === null) return null;
-  const reason = `${mb(seen.rate)}/s of WAL, the limit is ${mb(maxWalRate)}/s`;
-  return { ...pressure('wal', seen.rate / maxWalRate, false, reason), over: seen.share, grows: true };
+  const reason = `${written(seen)}, the limit is ${mb(maxWalRate)}/s`;
+  return ofWal('wal', seen, maxWalRate, leastOfSet, reason);
 };
 
 /** The interval that PostgreSQL itself warns of (checkpoint_warning) is reached at some rate of WAL: that is the limit. */
@@ -121,12 +144,8 @@ const checkpoints: Rule = ({ wal: seen, walPerCheckpoint, forcedCheckpoints }, {
   if (!seen?.rate || checkpointEvery === null) return null;
   const every = walPerCheckpoint / seen.rate;
   const forced = forcedCheckpoints ? `; ${forcedCheckpoints} forced since the copy began` : '';
-  const reason = `${mb(seen.rate)}/s of WAL would force a checkpoint every ${s(every)}, the limit is ${s(checkpointEvery)}${forced}`;
-  return {
-    ...pressure('checkpoints', checkpointEvery / every, false, reason),
-    over: seen.share,
-    grows: true,
-  };
+  const reason = `${written(seen)} would force a checkpoint every ${s(every)}, the limit is ${s(checkpointEvery)}${forced}`;
+  return ofWal('checkpoints', seen, walPerCheckpoint / checkpointEvery, leastOfForced, reason);
 };
 
 const slower =

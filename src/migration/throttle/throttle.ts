@@ -5,7 +5,7 @@ import type { Clock } from '../../core/clock.ts';
 import type { Lanes } from '../../sync/lanes.ts';
 import { type Migration, recordEvent, recordOnce } from '../status.store.ts';
 import { beginning, type Drive, floor, nextDrive, unbridled } from './drive.ts';
-import { enough, Latency } from './latency.ts';
+import { enough, Latency, standEvery } from './latency.ts';
 import { paceOf, type Settings, settingsOf } from './limits.ts';
 import { look, readable, readWishes, type ServerSettings, serverSettings } from './measure.queries.ts';
 import { chooseProbe, type Probe, probeTimeout, timeCommit, timeProbe } from './probe.queries.ts';
@@ -17,10 +17,6 @@ const every = 0.5;
 /** While nothing is copied, the latency without a copy is measured this often, in seconds, once it is known. */
 const idleProbeEvery = 2;
 const probesAtOnce = 3;
-/** While the copy is at work it stands for one look this often, in seconds, to see how things are without it. */
-const standEvery = 30;
-/** The same, as long as a single bad moment could be taken for how things are. */
-const standEarly = 5;
 /** Seconds without a copy, after which the next one begins gently again. */
 const idleAfter = 5;
 /** A stand ends after this many seconds whatever the look does: its session may hang. */
@@ -223,7 +219,7 @@ export class Throttle {
       slotKeep: server.slotKeep,
       active: looked.active,
       maxConnections: server.maxConnections,
-      wal: looked.wal === null ? null : this.#wal.add(clock.now(), looked.wal),
+      wal: looked.wal === null ? null : this.#wal.add(clock.now(), looked.wal, done),
       walPerCheckpoint: server.walPerCheckpoint,
       forcedCheckpoints: looked.forced === null ? null : looked.forced - (this.#forcedBefore ?? 0),
       latency: this.#latency.measured,
@@ -231,7 +227,7 @@ export class Throttle {
     };
     const before = this.#drive;
     this.#drive = nextDrive(before, pressures(this.#measured, this.#settings.limits));
-    const due = clock.now() - this.#stoodAt >= (this.#commit.young ? standEarly : standEvery);
+    const due = clock.now() - this.#stoodAt >= standEvery(this.#commit.young, this.#drive.share);
     if (copying && due && this.#settings.limits.maxLatency !== null) this.#stand();
     this.#wal.drivenAt(this.#driven.share);
     this.#obey(wishes);

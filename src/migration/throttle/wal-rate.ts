@@ -15,33 +15,71 @@ export function meanShare(looks: readonly { readonly at: number; readonly share:
   return sum / (last.at - first.at);
 }
 
-/** What was seen over the latest looks: bytes of WAL a second, and the mean share at which the copy was driven meanwhile. */
+/** What was seen over the latest looks. */
 export interface WalSeen {
+  /** bytes of WAL a second, of the whole server */
   readonly rate: number;
+  /** of these the copy's, at most; null before it copied enough to tell */
+  readonly ours: number | null;
+  /** mean share at which the copy was driven meanwhile */
   readonly share: number;
 }
 
 interface Look {
   readonly at: number;
   readonly bytes: number;
+  /** copied so far */
+  readonly rows: number;
   /** since this look */
   share: number;
 }
 
-/** Bytes of WAL a second, over the latest looks. */
+/** Rows in a window, below which it does not tell what one of them takes. */
+const enoughRows = 500;
+/** What a row takes is the least that was seen lately, in seconds: longer than checkpoints and vacuums write in one go. */
+const lately = 60;
+
+/**
+ * Bytes of WAL a second, over the latest looks, and how many of them are the copy's. What others write at the same time is
+ * not known by itself, but a row cannot take more than all WAL that was written while it was copied: the least of that
+ * lately, times the rows, is what the copy wrote at most. The rest is others': their changes, full pages after a checkpoint,
+ * a vacuum.
+ */
 export class WalRate {
   #looks: Look[] = [];
+  /** bytes a row, in each window lately */
+  #perRow: { readonly at: number; readonly bytes: number }[] = [];
 
-  /** @returns null until there are looks a second apart */
-  add(at: number, bytes: number): WalSeen | null {
+  /**
+   * @param at seconds
+   * @param bytes written by the server so far
+   * @param rows copied so far
+   * @returns null until there are looks a second apart
+   */
+  add(at: number, bytes: number, rows: number): WalSeen | null {
     const last = this.#looks.at(-1);
-    if (last && (at - last.at > longestGap || bytes < last.bytes)) this.#looks = []; // fewer bytes: another server
+    // fewer bytes: another server
+    if (last && (at - last.at > longestGap || bytes < last.bytes || rows < last.rows)) this.#looks = [];
     const kept = this.#looks.filter((look) => look === last || at - look.at <= windowSeconds);
-    this.#looks = [...kept, { at, bytes, share: last?.share ?? 0 }];
+    this.#looks = [...kept, { at, bytes, rows, share: last?.share ?? 0 }];
     const first = this.#looks[0] as Look;
     const seconds = at - first.at;
     if (seconds < leastSeconds) return null;
-    return { rate: (bytes - first.bytes) / seconds, share: meanShare(this.#looks) };
+    const written = bytes - first.bytes;
+    const copied = rows - first.rows;
+    this.#perRow = this.#perRow.filter((each) => at - each.at <= lately);
+    if (copied >= enoughRows) this.#perRow.push({ at, bytes: written / copied });
+    const ours = this.#ofRows(copied);
+    return {
+      rate: written / seconds,
+      ours: ours === null ? null : Math.min(written, ours) / seconds,
+      share: meanShare(this.#looks),
+    };
+  }
+
+  #ofRows(rows: number): number | null {
+    if (rows === 0) return 0;
+    return this.#perRow.length ? rows * Math.min(...this.#perRow.map(({ bytes }) => bytes)) : null;
   }
 
   /** The share at which the copy is driven from the last look on. */
