@@ -6,17 +6,26 @@ import { compareSource, comparing } from '../migration/verify.queries.ts';
 import { lastKeyOf } from '../sync/chunk.queries.ts';
 import { aCopiedStretch } from '../sync/lane.queries.ts';
 
-/** A few milliseconds' work: enough to tell how fast it goes, too little to be felt. */
-const rows = 1000;
+/** Rows of the first run. Later ones take so long, in seconds: enough to tell how fast it goes, too little to be felt. */
+const firstRows = 1000;
+const takes = 0.02;
+const mostRows = 5000;
 /** Where a map is dear, a guess must do. */
 const timeout = '300ms';
 
 /**
  * Rows a second that the comparison of all rows would do now, by a run of rows that are copied already. What it finds is
  * left to that comparison.
+ * @param known what an earlier run said
  * @returns null before rows are copied, and where it would take too long
  */
-export async function compareSpeed(pool: Pool, plan: TablePlan, clock: Clock): Promise<number | null> {
+export async function compareSpeed(
+  pool: Pool,
+  plan: TablePlan,
+  clock: Clock,
+  known: number | null,
+): Promise<number | null> {
+  const rows = known === null ? firstRows : Math.max(1, Math.min(mostRows, Math.round(known * takes)));
   try {
     return await comparing(pool, async (client) => {
       await client.query(`set local statement_timeout = '${timeout}'`);

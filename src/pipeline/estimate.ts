@@ -97,28 +97,34 @@ function fell(points: readonly Point[]): boolean {
 export const lookUp = 0.65;
 
 /**
- * How long the work after the copy takes beside the copy itself, by measure (`npm run bench -- estimates`): the
- * comparison of all rows, which one session does, takes twice as long as copying them at full speed with two lanes, each
- * index a third of that, vacuum and statistics a quarter. Machines differ: where parts of the comparison went faster, that
- * counts, and all of it is replaced by what is seen once verification runs.
+ * By measure (`npm run bench -- estimates`): the comparison of all rows, which one session does, takes twice as long as
+ * copying them at full speed with two lanes. Machines differ: where parts of the comparison went faster, that counts, and all
+ * of it is replaced by what is seen once verification runs. Beside the comparison an index takes a sixth of its time, vacuum
+ * and statistics an eighth.
  */
-const beside = { compare: 2, index: 0.33, vacuum: 0.25 };
+const compareBesideCopy = 2;
+const besideCompare = { index: 1 / 6, vacuum: 1 / 8 };
+/**
+ * Half of what holds the copy back holds the comparison back too: it writes nothing, but takes processor time. Where copies
+ * were driven at 0.25 to 0.55 of full speed, comparisons were at 0.48 to 0.78.
+ */
+const shareOfComparing = (share: number) => (1 + share) / 2;
 
 /**
  * Seconds after the copy until writes may be cut over.
- * @param fullSpeed rows a second that the copy reaches with nothing to hold it back
+ * @param copy its rate lately, and what it reaches with nothing to hold it back, in rows a second
  * @param indexes of the target that are built after the copy
  * @param compareSpeed rows a second that a part of the comparison did at best; null: not known. It was done beside the copy,
  *   and is slower than the comparison will be where both want the same processors
  */
 export function estimateAfterwards(
   total: number,
-  fullSpeed: number,
+  copy: { readonly rate: number; readonly fullSpeed: number },
   indexes: number,
   compareSpeed: number | null = null,
 ): number {
-  const copy = total / fullSpeed;
   const tried = compareSpeed === null ? Number.POSITIVE_INFINITY : (total * (1 + lookUp)) / compareSpeed;
-  const compare = Math.min(tried, copy * beside.compare);
-  return compare + copy * (beside.vacuum + indexes * beside.index);
+  const compare = Math.min(tried, (total / copy.fullSpeed) * compareBesideCopy);
+  const undriven = compare * (besideCompare.vacuum + indexes * besideCompare.index);
+  return undriven + compare / shareOfComparing(copy.rate / copy.fullSpeed);
 }

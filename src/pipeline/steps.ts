@@ -209,13 +209,13 @@ export async function copyRest(run: Run): Promise<boolean> {
   const limit = run.lanes?.pace.rowsPerSecond ?? null;
   const { rate, eta, fullSpeed } = estimate(points, total, held, limit, most);
   if (!done && run.due('compare speed', 3)) {
-    const speed = await compareSpeed(ctx.pool, migration.plan, ctx.clock);
+    const speed = await compareSpeed(ctx.pool, migration.plan, ctx.clock, run.compareSpeed);
     if (speed !== null) run.compareSpeed = Math.max(speed, run.compareSpeed ?? 0);
   }
   const after =
-    fullSpeed === null
+    rate === null || fullSpeed === null
       ? null
-      : estimateAfterwards(total, fullSpeed, indexesToBuild(migration), run.compareSpeed);
+      : estimateAfterwards(total, { rate, fullSpeed }, indexesToBuild(migration), run.compareSpeed);
   if (done || run.due('progress', 0.5)) {
     const lag = run.lanes ? await lagNow(ctx, migration, run.lanes) : null;
     await updateStatus(ctx.pool, migration.id, {

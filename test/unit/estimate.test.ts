@@ -97,11 +97,17 @@ describe('the time that a copy has left, after a tenth of it', () => {
   });
 
   it('and what comes afterwards, by what is to be built', () => {
-    expect(estimateAfterwards(1000, 100, 2)).toBeGreaterThan(estimateAfterwards(1000, 100, 0));
-    const tried = estimateAfterwards(1000, 100, 0, 200);
-    expect(tried - estimateAfterwards(1000, 100, 0, 400), 'twice as fast').toBeCloseTo(1650 / 400, 5);
-    expect(estimateAfterwards(1000, 100, 0, 10), 'in the way of the copy').toBe(
-      estimateAfterwards(1000, 100, 0),
+    const free = { rate: 100, fullSpeed: 100 };
+    const guess = estimateAfterwards(1000, free, 0);
+    expect(guess).toBe(20 + 2.5);
+    expect(estimateAfterwards(1000, free, 3) - guess).toBe(10);
+    const tried = estimateAfterwards(1000, free, 0, 200);
+    expect(tried / estimateAfterwards(1000, free, 0, 400), 'twice as fast').toBeCloseTo(2, 9);
+    expect(estimateAfterwards(1000, free, 0, 10), 'in the way of the copy').toBe(guess);
+    const held = { rate: 50, fullSpeed: 100 };
+    expect(estimateAfterwards(1000, held, 0), 'the comparison is held back less').toBeCloseTo(
+      20 / 0.75 + 2.5,
+      9,
     );
   });
 });

@@ -1,0 +1,35 @@
+import { expect, it } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import { compareSpeed } from '../../src/pipeline/compare-speed.ts';
+import { rig } from '../chaos/rig.ts';
+import { copying, slowTable, until } from '../support/copying.ts';
+
+it('the speed of the comparison is known while the first range is copied', async () => {
+  const { m, lanes } = await copying({ copy: { rowsPerSecond: 4000 } });
+  const speed = (known: number | null) => compareSpeed(m.db.pool, m.plan, systemClock, known);
+  await until(() => lanes.totals.copied > 2500);
+  const done = await m.sql<{ n: number }>(`select count(*)::int as n from ${m.plan.names.range} where done`);
+  expect(done[0]?.n).toBe(0);
+  // one range of two or more may have less than the run is to have
+  await until(async () => ((await speed(null)) ?? 0) > 0);
+  await until(async () => ((await speed(5000)) ?? 0) > 0);
+});
+
+it('it is not known before rows are copied', async () => {
+  const options = {
+    setup: slowTable,
+    file: { map: { id: 'id::bigint' } },
+    expected: 'select id::bigint, v from s',
+  };
+  const m = await (await rig(options)).begin();
+  expect(await compareSpeed(m.db.pool, m.plan, systemClock, null)).toBeNull();
+});
+
+it('nor where a map is dear: the application is not made to wait for it', async () => {
+  const dear = 'v + 0 * length(md5(repeat(v::text, 200000)))'; // about a millisecond
+  const { m, lanes } = await copying({ map: { id: 'id::bigint', v: dear } });
+  await until(() => lanes.totals.copied > 1000);
+  const began = performance.now();
+  expect(await compareSpeed(m.db.pool, m.plan, systemClock, null)).toBeNull();
+  expect(performance.now() - began, 'rather than a second').toBeGreaterThan(250);
+});
