@@ -1,5 +1,6 @@
 import { type Key, type KeyId, keyFromId } from '../core/key.ts';
 import type { TablePlan } from '../core/plan.ts';
+import { throughDeadlocks } from './deadlock.ts';
 import { ident } from './ident.ts';
 import { codeOf } from './sqlstate.ts';
 
@@ -24,7 +25,8 @@ export const sourceHasKeyOf = (plan: TablePlan, alias: string) =>
   plan.sourceKey.map((c, i) => `s.${ident(c.name)} = ${alias}.k${i + 1}`).join(' and ');
 
 /**
- * Runs `body` over keys in batches. A key that a log claims but that the key's type cannot hold (a literal out of
+ * Runs `body`, one statement, over keys in batches; lanes lock rows of members in an order of their own, so a batch may meet a
+ * deadlock, and is tried again. A key that a log claims but that the key's type cannot hold (a literal out of
  * range) fails its batch; the batch is halved until the culprit stands alone and is left out.
  * @returns keys left out
  */
@@ -38,10 +40,8 @@ export async function inKeyBatches(
   for (let i = 0; i < keys.length; i += batchSize) todo.push(keys.slice(i, i + batchSize));
   for (let ids = todo.pop(); ids; ids = todo.pop()) {
     try {
-      await body(
-        ids.map((id) => keyFromId(id, plan.sourceKey.length)),
-        ids,
-      );
+      const batch = ids.map((id) => keyFromId(id, plan.sourceKey.length));
+      await throughDeadlocks(() => body(batch, ids));
     } catch (error) {
       if (!codeOf(error)?.startsWith('22')) throw error;
       if (ids.length === 1) out.push(ids[0] as KeyId);

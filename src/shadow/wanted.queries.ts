@@ -3,6 +3,7 @@ import { failpoint } from '../core/failpoint.ts';
 import { type KeyId, keyId } from '../core/key.ts';
 import type { TablePlan } from '../core/plan.ts';
 import type { Stratum } from '../core/states.ts';
+import { throughDeadlocks } from '../db/deadlock.ts';
 import { inKeyBatches, keysAsRows, sourceHasKeyOf } from '../db/key-batches.ts';
 import {
   type KeyBounds,
@@ -95,12 +96,14 @@ export async function wantRandom(
   const { member, source } = plan.names;
   const within = withinBounds(plan, sourceKey(plan), bounds, 3);
   const u = permanentRandom(plan, sourceKey(plan));
-  const { rowCount } = await pool.query(
-    `insert into ${member} (${ourKeyColumns(plan)}, stratum, probability, u, state, since)
+  const { rowCount } = await throughDeadlocks(() =>
+    pool.query(
+      `insert into ${member} (${ourKeyColumns(plan)}, stratum, probability, u, state, since)
      select ${sourceKey(plan)}, ${mappedKeyValues(plan)}, 'random', $2::float8, ${u}, 'wanted', clock_timestamp()
        from ${source} s where ${within.sql} and ${u} < $2 and ${u} >= $1
      on conflict do nothing`,
-    [from, pi0, ...within.values],
+      [from, pi0, ...within.values],
+    ),
   );
   await failpoint('shadow.random-wanted');
   return rowCount ?? 0;
@@ -109,19 +112,22 @@ export async function wantRandom(
 /** After the rate fell: random rows at or above it go; those below it carry the new probability. */
 export async function lowerRandom(pool: Pool, plan: TablePlan, pi0: number): Promise<void> {
   const { member } = plan.names;
-  await pool.query(
-    `delete from ${member} where stratum = 'random' and state = 'wanted' and u >= $1::float8`,
-    [pi0],
+  await throughDeadlocks(() =>
+    pool.query(`delete from ${member} where stratum = 'random' and state = 'wanted' and u >= $1::float8`, [
+      pi0,
+    ]),
   );
   await inMemberRuns(plan, 2, async (run, values) => {
-    const { rows } = await pool.query<{ last: string[] | null }>(
-      `with ${run}, lowered as (
+    const { rows } = await throughDeadlocks(() =>
+      pool.query<{ last: string[] | null }>(
+        `with ${run}, lowered as (
          update ${member} m set state = case when m.u >= $1::float8 then 'leaving' else m.state end,
                 probability = least($1::float8, m.probability)
            from run where (${mappedKeyOf(plan, 'm')}) = (${mappedKeyOf(plan, 'run')})
             and m.stratum = 'random' and m.state = 'present')
        ${lastOfRun(plan)}`,
-      [pi0, ...values],
+        [pi0, ...values],
+      ),
     );
     return rows[0]?.last ?? null;
   });
