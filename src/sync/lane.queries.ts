@@ -37,13 +37,21 @@ export function stampSql(plan: Pick<TablePlan, 'sourceOid' | 'targetOid'>): stri
           ${fingerprintSql(plan.targetOid)} as target`;
 }
 
+/**
+ * Whether members wait, asked only while a shadow is kept. In the order of the index, so that it is used whatever the statistics
+ * say: those of a shadow that is being filled are soon wrong, and a scan of all members in each transaction of a lane took most
+ * of its time.
+ */
+const anyMember = (plan: TablePlan, state: 'wanted' | 'leaving') =>
+  `case when l.mode = 'SHADOWING' then (select true from ${plan.names.member} where state = '${state}'
+                                         order by (stratum = 'random'), u limit 1) is not null else false end`;
+
 /** What {@link fence} executes, once for each connection: planning it costs more than running it. */
 export async function prepareFence(client: ClientBase, plan: TablePlan, lane: number): Promise<void> {
   await client.query(
     `prepare foreshadow_fence (bigint) as
      select l.mode, l.pi0, l.new_room as "newRoom", ${stampSql(plan)},
-            exists (select 1 from ${plan.names.member} where state = 'wanted') as wanted,
-            exists (select 1 from ${plan.names.member} where state = 'leaving') as leaving
+            ${anyMember(plan, 'wanted')} as wanted, ${anyMember(plan, 'leaving')} as leaving
        from foreshadow.lane l
       where ${ofPlan(plan, 'l')} and l.lane = ${lane} and l.epoch = $1
         for update of l nowait`,

@@ -61,7 +61,7 @@ export async function evictLeaving(
     name: `evict_${planLabel(plan)}_${lane.values.length}${bounds.low ? 'l' : ''}`,
     text: `with w as materialized (
         select ${sourceKeyOf(plan, 'd')}, ${mappedKeyOf(plan, 'd')} from ${member} d
-         where d.state = 'leaving' and ${lane.sql} limit $1 for update),
+         where d.state = 'leaving' and ${lane.sql} order by (d.stratum = 'random'), d.u limit $1 for update),
       out as (delete from ${target} t using w where ${targetMatches(plan, 'w')} returning 1),
       forgotten as (
         delete from ${member} d using w where (${mappedKeyOf(plan, 'd')}) = (${mappedKeyOf(plan, 'w')}) returning 1)
