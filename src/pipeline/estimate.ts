@@ -46,8 +46,8 @@ const longestStop = 10;
 
 /**
  * Rate of the work, and how long the rest takes. Where something holds it back, or ever did, it goes on at the rate of
- * lately, since what came may come again. Not in proportion to the share: a server that is busy gives a small share of the
- * time nearly as many rows as a large one. Else it rises to full speed, which is rows by the time that may be worked.
+ * lately, since what came may come again: the share of this moment says little about that of the next minute. Else it rises
+ * to full speed, which is rows by the time that may be worked.
  * @param held whether something holds it where it is
  * @param limit rows a second that it may reach; null: none
  * @param most the share that it may rise to
