@@ -388,6 +388,9 @@ describe('what is remembered between looks', () => {
     expect(rate.add(5, 500, 0)).toEqual({ rate: 0, ours: 0, share: 0 });
     expect(rate.add(60, 1e6, 0)).toBeNull();
     expect(rate.add(62, 5, 0), 'another server').toBeNull();
+    expect(rate.add(64, 5, 0)).not.toBeNull();
+    rate.forgetLooks();
+    expect(rate.add(65, 5, 0), 'nothing was copied before').toBeNull();
   });
 
   it("which part of the WAL is the copy's: what a row takes at least, by the latest minute", () => {

@@ -203,6 +203,7 @@ export class Throttle {
       this.#drive = beginning;
     if (!copying && (this.#drive.share === 1 || this.#drive === beginning)) {
       // nothing to hold back: only what the operator wants, and now and then how things are without us
+      this.#wal.forgetLooks();
       this.#obey(await readWishes(client, migration.id));
       const due = this.#latency.baseline === null || clock.now() - this.#probedAt >= idleProbeEvery;
       if (due) await this.#probeNow(client, false);

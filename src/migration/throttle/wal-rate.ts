@@ -77,6 +77,11 @@ export class WalRate {
     };
   }
 
+  /** Nothing was copied, at whatever share: that says nothing about what comes. */
+  forgetLooks(): void {
+    this.#looks = [];
+  }
+
   #ofRows(rows: number): number | null {
     if (rows === 0) return 0;
     return this.#perRow.length ? rows * Math.min(...this.#perRow.map(({ bytes }) => bytes)) : null;
