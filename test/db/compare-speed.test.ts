@@ -1,8 +1,7 @@
 import { expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { compareSpeed } from '../../src/pipeline/compare-speed.ts';
-import { rig } from '../chaos/rig.ts';
-import { copying, slowTable, until } from '../support/copying.ts';
+import { begun, copying, until } from '../support/copying.ts';
 
 it('the speed of the comparison is known while the first range is copied', async () => {
   const { m, lanes } = await copying({ copy: { rowsPerSecond: 4000 } });
@@ -16,12 +15,7 @@ it('the speed of the comparison is known while the first range is copied', async
 });
 
 it('it is not known before rows are copied', async () => {
-  const options = {
-    setup: slowTable,
-    file: { map: { id: 'id::bigint' } },
-    expected: 'select id::bigint, v from s',
-  };
-  const m = await (await rig(options)).begin();
+  const m = await begun();
   expect(await compareSpeed(m.db.pool, m.plan, systemClock, null)).toBeNull();
 });
 

@@ -1,18 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import type { Stratum } from '../../src/core/states.ts';
 import { wantCertain } from '../../src/shadow/wanted.queries.ts';
-import { rig } from '../chaos/rig.ts';
-import { slowTable } from '../support/copying.ts';
+import { begun, until } from '../support/copying.ts';
 
 it('choosing the shadow survives a deadlock with a lane that locks members in its own order', async () => {
-  const m = await (
-    await rig({
-      setup: slowTable,
-      file: { map: { id: 'id::bigint' } },
-      expected: 'select id::bigint, v from s',
-    })
-  ).begin();
+  const m = await begun();
   const { member } = m.plan.names;
   const certain = (stratum: Stratum) => new Map(['1', '2'].map((id) => [id, { stratum }]));
   await wantCertain(m.db.pool, m.plan, certain('frequency'));
@@ -25,7 +17,7 @@ it('choosing the shadow survives a deadlock with a lane that locks members in it
         `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
       )
     ).length > 0;
-  while (!(await waits())) await sleep(5);
+  await until(waits);
   // the one that waits first is the first to look for a deadlock, and is ended
   await lane.query(`select from ${member} where k1 = 1 for update`);
   await lane.query('commit');

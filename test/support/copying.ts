@@ -20,16 +20,18 @@ export interface Copying {
   readonly said: string[];
 }
 
+/** A migration of {@link slowTable} that has begun: capture is installed, no lane runs yet. */
+export async function begun(
+  file: Part<MigrationFile> = { map: { id: 'id::bigint' } },
+  chunkRows?: number,
+): Promise<Rig> {
+  const options = { setup: slowTable, file, expected: 'select id::bigint, v from s' };
+  return (await rig({ ...options, ...(chunkRows === undefined ? {} : { chunkRows }) })).begin();
+}
+
 /** Lanes at the copy of 20,000 rows, slowly, under a throttle; to the end of the test. */
 export async function copying(file: Part<MigrationFile> = {}, clock: Clock = systemClock): Promise<Copying> {
-  const m = await (
-    await rig({
-      setup: slowTable,
-      chunkRows: 20,
-      file: { map: { id: 'id::bigint' }, copy: { rowsPerSecond: 400 }, ...file },
-      expected: 'select id::bigint, v from s',
-    })
-  ).begin();
+  const m = await begun({ map: { id: 'id::bigint' }, copy: { rowsPerSecond: 400 }, ...file }, 20);
   const lanes = m.running();
   await lanes.start();
   onTestFinished(() => lanes.stop());
