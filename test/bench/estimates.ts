@@ -7,8 +7,14 @@ import { foreshadow } from './worker.ts';
 /** Shares of the copy at which the progress that the status tells is held against the rows themselves. */
 const looks = [0.2, 0.4, 0.6, 0.8];
 
-/** A copy that is limited takes 50 s, whatever the machine does. */
-const limited = { rows: 1_000_000, rowsPerSecond: 20_000 };
+const kinds: Readonly<
+  Record<string, { readonly rows?: number; readonly throttle?: object; readonly copy?: object }>
+> = {
+  throttled: {},
+  unthrottled: { throttle: unthrottled },
+  // 50 s, whatever the machine does: at a speed that it can keep all the time, what is left is the estimate's own error
+  limited: { rows: 1_000_000, throttle: unthrottled, copy: { rowsPerSecond: 20_000 } },
+};
 
 interface Seen {
   /** ms */
@@ -31,19 +37,15 @@ export async function estimates(
     readonly rate: number;
     /** ends when all is copied: a longer copy, in the same time */
     readonly copyOnly: boolean;
+    /** one of the three kinds of copy; null: all of them */
+    readonly only: string | null;
   },
 ): Promise<BenchReport> {
-  return {
-    rows,
-    rate: options.rate,
-    throttled: await watched(server, 'throttled', rows, options, {}),
-    unthrottled: await watched(server, 'unthrottled', rows, options, { throttle: unthrottled }),
-    // a speed that the machine can keep all the time: what is left is the estimate's own error
-    limited: await watched(server, 'limited', limited.rows, options, {
-      throttle: unthrottled,
-      copy: { rowsPerSecond: limited.rowsPerSecond },
-    }),
-  };
+  const report: Record<string, unknown> = { rows, rate: options.rate };
+  for (const [name, { rows: itsRows, ...given }] of Object.entries(kinds))
+    if (options.only === null || options.only === name)
+      report[name] = await watched(server, name, itsRows ?? rows, options, given);
+  return report;
 }
 
 async function watched(

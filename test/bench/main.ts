@@ -45,7 +45,11 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
     }),
   estimates: (rows) =>
     withBenchServer((server) =>
-      estimates(server, rows, { rate: number('rate', 300), copyOnly: args.includes('--copy-only') }),
+      estimates(server, rows, {
+        rate: number('rate', 300),
+        copyOnly: args.includes('--copy-only'),
+        only: args.find((arg) => arg.startsWith('--only='))?.slice('--only='.length) ?? null,
+      }),
     ),
   logs,
   statements: (rows) => withBenchServer((server) => statements(server, rows)),
