@@ -20,6 +20,18 @@ export function keysAsRows(
   return { sql, values: arrays };
 }
 
+/** The same, with the mapped key of each as m1, m2 …: by it our tables are indexed. It depends on the key alone. */
+export function keysWithMapped(
+  plan: TablePlan,
+  keys: readonly Key[],
+  first: number,
+): { sql: string; values: string[][] } {
+  const { sql, values } = keysAsRows(plan, keys, first);
+  const key = plan.sourceKey.map((column, i) => `d.k${i + 1} as ${ident(column.name)}`).join(', ');
+  const mapped = plan.targetKey.map((column, i) => `${column.value} as m${i + 1}`).join(', ');
+  return { sql: `(select d.*, ${mapped} from ${sql} d cross join lateral (select ${key}) s)`, values };
+}
+
 /** Source row s has the key of a row of {@link keysAsRows}. */
 export const sourceHasKeyOf = (plan: TablePlan, alias: string) =>
   plan.sourceKey.map((c, i) => `s.${ident(c.name)} = ${alias}.k${i + 1}`).join(' and ');

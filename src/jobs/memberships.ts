@@ -3,7 +3,7 @@ import type { KeyId } from '../core/key.ts';
 import type { Stratum } from '../core/states.ts';
 import { codeOf, sqlstate } from '../db/sqlstate.ts';
 import type { Migration } from '../migration/status.store.ts';
-import { aboutHowManyMembers, membersAmong, storedMembers } from '../shadow/wanted.queries.ts';
+import { membersAmong, moreMembersThan, storedMembers } from '../shadow/members.queries.ts';
 
 /** Reading all members takes at most this share of the time. */
 const mostShare = 0.05;
@@ -51,7 +51,7 @@ export class Memberships {
 
   async #lookUp(migration: Migration, ids: readonly KeyId[]): Promise<MemberLookup> {
     const asOf = this.#ctx.clock.now();
-    return { strata: await membersAmong(this.#ctx.pool, migration.plan, ids), asOf };
+    return { strata: await membersAmong(this.#ctx.pool, migration.plan, ids, ['present']), asOf };
   }
 
   #prune(): void {
@@ -62,7 +62,7 @@ export class Memberships {
   async #read(migration: Migration): Promise<MemberLookup | null> {
     const asOf = this.#ctx.clock.now();
     try {
-      if ((await aboutHowManyMembers(this.#ctx.pool, migration.plan)) > mostMembers) {
+      if (await moreMembersThan(this.#ctx.pool, migration.plan, mostMembers)) {
         this.#known.set(migration.id, { lookup: tooLarge, until: asOf + keptFor });
         return tooLarge;
       }

@@ -12,12 +12,12 @@ import { priorities } from '../sampler/priority.ts';
 import { incumbentsOf, randomRate } from '../sampler/random-remainder.ts';
 import type { Signals } from '../sampler/signals.ts';
 import type { Rival, Selection } from '../shadow/coverage.ts';
+import { storedMembers } from '../shadow/members.queries.ts';
 import {
   judgeByChance,
   lowerRandom,
   setLaneSampling,
   setRangeHeat,
-  storedMembers,
   wantCertain,
   wantRandom,
 } from '../shadow/wanted.queries.ts';

@@ -16,8 +16,9 @@ const timeout = '300ms';
 /**
  * Rows a second that the comparison of all rows would do now, by a run of rows that are copied already. What it finds is
  * left to that comparison.
- * @param known what an earlier run said
- * @returns null before rows are copied, and where it would take too long
+ * @param known what earlier runs said
+ * @returns the best of what they said and of what this one says, which others may have slowed down; null where neither is
+ *   known: before rows are copied, and where it would take too long
  */
 export async function compareSpeed(
   pool: Pool,
@@ -30,15 +31,15 @@ export async function compareSpeed(
     return await comparing(pool, async (client) => {
       await client.query(`set local statement_timeout = '${timeout}'`);
       const copied = await aCopiedStretch(client, plan);
-      if (!copied) return null;
+      if (!copied) return known;
       const high = (await lastKeyOf(client, plan, copied, rows)) ?? copied.high;
       const began = clock.now();
       const { compared } = await compareSource(client, plan, { low: copied.low, high });
       const seconds = clock.now() - began;
-      return seconds > 0 && compared >= rows / 2 ? compared / seconds : null;
+      return seconds > 0 && compared >= rows / 2 ? Math.max(compared / seconds, known ?? 0) : known;
     });
   } catch (error) {
     if (codeOf(error) !== sqlstate.queryCanceled) throw error;
-    return null;
+    return known;
   }
 }

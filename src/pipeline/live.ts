@@ -5,7 +5,7 @@ import type { KeyId } from '../core/key.ts';
 import { type Migration, recordEvent } from '../migration/status.store.ts';
 import { loadModel, type Predictor, readLabels, resolveVersion } from '../model/index.ts';
 import { Coverage, type Rival, type Selection } from '../shadow/coverage.ts';
-import { storedMembers } from '../shadow/wanted.queries.ts';
+import { MemberSet } from '../shadow/member-set.ts';
 import { type Choice, rivalsNow, type Sampling } from './choice.ts';
 import type { Known } from './measurement.ts';
 import { Mining } from './mining.ts';
@@ -102,7 +102,7 @@ export class Live {
       latest = Math.max(latest, at);
     }
     this.#admittedUntil = latest;
-    coverage.observe(accesses);
+    await coverage.observe(accesses);
     return observation;
   }
 
@@ -136,8 +136,7 @@ export class Live {
     const { chosen_at: chosenAt } = migration.sampling as Sampling;
     if (chosenAt === undefined || chosenAt === this.#measuredSince || !this.#observation) return;
     this.#measuredSince = chosenAt;
-    const stored = await storedMembers(this.#ctx.pool, migration.plan, 'all');
-    const members = new Set(stored.filter((member) => member.state !== 'leaving').map((member) => member.id));
+    const members = await MemberSet.take(this.#ctx.pool, migration.plan, ['wanted', 'present']);
     const own = this.choice?.chosenAt === chosenAt ? this.choice : null;
     const at = own?.at ?? this.#ctx.clock.now();
     const rivals = (own?.rivals ?? rivalsNow(this.#observation, migration, at))(Math.max(1, members.size));

@@ -8,7 +8,7 @@ import { type Gate, triggerMigration } from '../migration/gate.ts';
 import { type Migration, updateStatus } from '../migration/status.store.ts';
 import type { ThrottleState } from '../migration/throttle/throttle.ts';
 import type { Coverage, CoverageReport } from '../shadow/coverage.ts';
-import { shadowCounts } from '../shadow/wanted.queries.ts';
+import { shadowCounts } from '../shadow/members.queries.ts';
 import { backlog } from '../sync/lane.queries.ts';
 import type { Lanes } from '../sync/lanes.ts';
 import type { Sampling } from './choice.ts';

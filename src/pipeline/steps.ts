@@ -24,7 +24,8 @@ import {
   verifyNext,
 } from '../migration/verify.ts';
 import { Coverage, type Rival, type Selection } from '../shadow/coverage.ts';
-import { forgetChanges, storedMembers } from '../shadow/wanted.queries.ts';
+import { MemberSet } from '../shadow/member-set.ts';
+import { forgetChanges } from '../shadow/wanted.queries.ts';
 import { copyProgress } from '../sync/lane.queries.ts';
 import {
   choiceIsDue,
@@ -183,8 +184,7 @@ export async function cutOverReadsNow(run: Run): Promise<void> {
   run.throttle?.beginGently();
   run.moved(await cutOverReads(ctx.pool, migration));
   await fulfilOrder(ctx.pool, migration.id, 'cutover-reads');
-  const members = await storedMembers(ctx.pool, plan, 'all');
-  const present = new Set(members.filter((member) => member.state !== 'wanted').map((member) => member.id));
+  const present = await MemberSet.take(ctx.pool, plan, ['present', 'leaving']);
   const admitted = live.admittedSince(choice.at);
   const sets = new Map<Rival, Selection>([['shadow', present]]);
   for (const [name, chosen] of choice.rivals(Math.max(1, present.size - admitted.size))) {
@@ -208,10 +208,8 @@ export async function copyRest(run: Run): Promise<boolean> {
   const { held = false, most = 1 } = throttle?.drive ?? {};
   const limit = run.lanes?.pace.rowsPerSecond ?? null;
   const { rate, eta, fullSpeed } = estimate(points, total, held, limit, most);
-  if (!done && run.due('compare speed', 3)) {
-    const speed = await compareSpeed(ctx.pool, migration.plan, ctx.clock, run.compareSpeed);
-    if (speed !== null) run.compareSpeed = Math.max(speed, run.compareSpeed ?? 0);
-  }
+  if (!done && run.due('compare speed', 3))
+    run.compareSpeed = await compareSpeed(ctx.pool, migration.plan, ctx.clock, run.compareSpeed);
   const after =
     rate === null || fullSpeed === null
       ? null

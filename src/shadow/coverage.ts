@@ -5,6 +5,8 @@ import type { KeyId } from '../core/key.ts';
 export interface Selection {
   readonly size: number;
   has(key: KeyId): boolean;
+  /** of one that is too large to be held: before these keys are asked about */
+  know?(keys: Iterable<KeyId>): Promise<void>;
 }
 
 export const rivals = ['shadow', 'random', 'lfu', 'lru', 'ewma'] as const;
@@ -49,7 +51,9 @@ export class Coverage {
     this.#admitted.add(key);
   }
 
-  observe(accesses: readonly Access[]): void {
+  async observe(accesses: readonly Access[]): Promise<void> {
+    const read = accesses.filter(({ op, at }) => op === 'R' && at >= this.#chosenAt).map(({ key }) => key);
+    for (const set of this.#sets.values()) await set.know?.(read);
     for (const { key, op, at, weight = 1 } of accesses) {
       if (op !== 'R' || at < this.#chosenAt) continue;
       this.#reads += weight;

@@ -4,22 +4,19 @@ import { type KeyId, keyId } from '../core/key.ts';
 import type { TablePlan } from '../core/plan.ts';
 import type { Stratum } from '../core/states.ts';
 import { throughDeadlocks } from '../db/deadlock.ts';
-import { inKeyBatches, keysAsRows, sourceHasKeyOf } from '../db/key-batches.ts';
+import { inKeyBatches, keysAsRows, keysWithMapped, sourceHasKeyOf } from '../db/key-batches.ts';
 import {
   type KeyBounds,
   mappedKeyOf,
   mappedKeyValues,
   ourKeyColumns,
   permanentRandom,
+  sameMappedKey,
   sourceKey,
+  sourceKeyTexts,
   withinBounds,
 } from '../sync/fragments.ts';
-
-const keyTexts = (plan: TablePlan, alias: string) =>
-  `array[${plan.sourceKey.map((_, i) => `${alias}.k${i + 1}::text`).join(', ')}]`;
-
-const sameKey = (plan: TablePlan, a: string, b: string) =>
-  plan.sourceKey.map((_, i) => `${a}.k${i + 1} = ${b}.k${i + 1}`).join(' and ');
+import { inMemberRuns, lastOfRun } from './members.queries.ts';
 
 /**
  * Wants rows in the certain set. Rows that S does not have are passed over; a row that was to leave stays. Several texts
@@ -57,14 +54,14 @@ export async function judgeByChance(
 ): Promise<void> {
   const { member } = plan.names;
   await inKeyBatches(leaving, plan, async (keys) => {
-    const rows = keysAsRows(plan, keys, 2);
+    const rows = keysWithMapped(plan, keys, 2);
     await pool.query(
       `with d as (select * from ${rows.sql} r),
-       unwanted as (delete from ${member} m using d where ${sameKey(plan, 'm', 'd')} and m.state = 'wanted' and m.u >= $1::float8)
+       unwanted as (delete from ${member} m using d where ${sameMappedKey(plan, 'm', 'd')} and m.state = 'wanted' and m.u >= $1::float8)
        update ${member} m set stratum = case when m.u < $1::float8 then 'random' else m.stratum end,
               probability = case when m.u < $1::float8 then $1::float8 else m.probability end,
               state = case when m.u < $1::float8 then m.state else 'leaving' end
-         from d where ${sameKey(plan, 'm', 'd')} and (m.u < $1::float8 or m.state = 'present')`,
+         from d where ${sameMappedKey(plan, 'm', 'd')} and (m.u < $1::float8 or m.state = 'present')`,
       [pi0, ...rows.values],
     );
   });
@@ -117,7 +114,7 @@ export async function lowerRandom(pool: Pool, plan: TablePlan, pi0: number): Pro
       pi0,
     ]),
   );
-  await inMemberRuns(plan, 2, async (run, values) => {
+  await inMemberRuns(plan, 'all', 2, async (run, values) => {
     const { rows } = await throughDeadlocks(() =>
       pool.query<{ last: string[] | null }>(
         `with ${run}, lowered as (
@@ -131,116 +128,6 @@ export async function lowerRandom(pool: Pool, plan: TablePlan, pi0: number): Pro
     );
     return rows[0]?.last ?? null;
   });
-}
-
-/** Members looked at in one statement: few enough for a snapshot of a fraction of a second. */
-const membersAtOnce = 50_000;
-
-/**
- * Goes through all members in order of mapped key, some in each statement.
- * @param work gets `run as (…)`, the next of them, whose parameters begin at `first`; it answers with the last key of the run
- */
-async function inMemberRuns(
-  plan: TablePlan,
-  first: number,
-  work: (run: string, values: string[]) => Promise<string[] | null>,
-): Promise<void> {
-  for (let after: string[] | null = []; after; ) {
-    const past = after.length
-      ? `where (${mappedKeyOf(plan, 'm')}) > (${plan.targetKey.map(({ type }, i) => `$${i + first}::${type}`).join(', ')})`
-      : '';
-    const run = `run as materialized (select m.* from ${plan.names.member} m ${past} order by ${mappedKeyOf(plan, 'm')} limit ${membersAtOnce})`;
-    after = await work(run, after);
-  }
-}
-
-const mappedTexts = (plan: TablePlan) => plan.targetKey.map((_, i) => `run.m${i + 1}::text`).join(', ');
-
-/** The last key of a whole run; null where the members are at their end. */
-const lastOfRun = (plan: TablePlan) =>
-  `select (select array[${mappedTexts(plan)}] from run order by ${mappedKeyOf(plan, 'run')} offset ${membersAtOnce - 1}) as last`;
-
-export interface StoredMember {
-  readonly id: KeyId;
-  readonly stratum: Stratum;
-  readonly state: 'wanted' | 'present' | 'leaving';
-  /** seconds since the epoch */
-  readonly since: number;
-}
-
-/** The certain set as it is stored, rows on their way out included. Read in runs, each in a snapshot of its own. */
-export async function storedMembers(
-  pool: Pool,
-  plan: TablePlan,
-  which: 'certain' | 'all',
-): Promise<StoredMember[]> {
-  const found: StoredMember[] = [];
-  await inMemberRuns(plan, 1, async (run, values) => {
-    const { rows } = await pool.query<{
-      key: string[];
-      at: string[];
-      stratum: Stratum;
-      state: StoredMember['state'];
-      since: number;
-    }>(
-      `with ${run}
-       select ${keyTexts(plan, 'run')} as key, array[${mappedTexts(plan)}] as at, run.stratum, run.state,
-              extract(epoch from run.since)::float8 as since
-         from run order by ${mappedKeyOf(plan, 'run')}`,
-      values,
-    );
-    for (const { key, stratum, state, since } of rows)
-      if (which === 'all' || stratum !== 'random') found.push({ stratum, state, since, id: keyId(key) });
-    return rows.length < membersAtOnce ? null : (rows.at(-1)?.at ?? null);
-  });
-  return found;
-}
-
-/** Which of some keys are in the target as members, and why; for shadows that are too large to be read whole. */
-export async function membersAmong(
-  pool: Pool,
-  plan: TablePlan,
-  ids: readonly KeyId[],
-): Promise<Map<KeyId, Stratum>> {
-  const found = new Map<KeyId, Stratum>();
-  await inKeyBatches(ids, plan, async (keys, asked) => {
-    const rows = keysAsRows(plan, keys, 1);
-    const members = await pool.query<{ n: number; stratum: Stratum }>(
-      `select d.n::int as n, m.stratum from ${rows.sql} d join ${plan.names.member} m on ${sameKey(plan, 'm', 'd')}
-        where m.state = 'present'`,
-      rows.values,
-    );
-    for (const { n, stratum } of members.rows) found.set(asked[n - 1] as KeyId, stratum);
-  });
-  return found;
-}
-
-/** About how many members there are, by the statistics of the table. */
-export async function aboutHowManyMembers(pool: Pool, plan: TablePlan): Promise<number> {
-  const { rows } = await pool.query<{ n: number }>(
-    'select greatest(reltuples, 0)::float8 as n from pg_class where oid = to_regclass($1)',
-    [plan.names.member],
-  );
-  return rows[0]?.n ?? 0;
-}
-
-export interface ShadowCounts {
-  readonly wanted: number;
-  readonly present: number;
-  readonly strata: Readonly<Record<string, number>>;
-}
-
-/** completeness = members present / members wanted */
-export async function shadowCounts(pool: Pool, plan: TablePlan): Promise<ShadowCounts> {
-  const { rows } = await pool.query<{ stratum: string; wanted: number; present: number }>(
-    `select stratum, count(*) filter (where state <> 'leaving')::float8 as wanted,
-            count(*) filter (where state = 'present')::float8 as present from ${plan.names.member} group by stratum`,
-  );
-  return {
-    wanted: rows.reduce((sum, row) => sum + row.wanted, 0),
-    present: rows.reduce((sum, row) => sum + row.present, 0),
-    strata: Object.fromEntries(rows.map((row) => [row.stratum, row.present])),
-  };
 }
 
 export interface ChangeEvent {
@@ -258,7 +145,7 @@ export async function changesSince(
   limit: number,
 ): Promise<ChangeEvent[]> {
   const { rows } = await pool.query<{ key: string[]; op: ChangeEvent['op']; at: number }>(
-    `select ${keyTexts(plan, 'e')} as key, e.op::text as op, extract(epoch from e.at)::float8 as at
+    `select ${sourceKeyTexts(plan, 'e')} as key, e.op::text as op, extract(epoch from e.at)::float8 as at
        from ${plan.names.changeEvent} e where e.at >= to_timestamp($1::float8) order by e.at limit $2`,
     [since, limit],
   );
@@ -292,12 +179,12 @@ export async function setRangeHeat(
   const high = plan.sourceKey.map((_, i) => `r.hi_k${i + 1}`).join(', ');
   const k = plan.sourceKey.map((_, i) => `d.k${i + 1}`).join(', ');
   await inKeyBatches(keys, plan, async (batch, ids) => {
-    const rows = keysAsRows(plan, batch, 2);
+    const rows = keysWithMapped(plan, batch, 2);
     await pool.query(
       `update ${range} t set heat = t.heat + h.heat from (
          select r.range_id, sum(($1::float8[])[d.n]) as heat from ${rows.sql} d join ${range} r
              on (r.lo_k1 is null or (${k}) > (${low})) and (r.hi_k1 is null or (${k}) <= (${high}))
-          where not exists (select from ${plan.names.member} m where ${sameKey(plan, 'm', 'd')} and m.state = 'present')
+          where not exists (select from ${plan.names.member} m where ${sameMappedKey(plan, 'm', 'd')} and m.state = 'present')
           group by r.range_id) h
         where t.range_id = h.range_id`,
       [ids.map((id) => priority[index.get(id) as number]), ...rows.values],

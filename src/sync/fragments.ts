@@ -16,6 +16,18 @@ export function mappedKeyOf(plan: TablePlan, alias: string): string {
   return list(range(plan.targetKey.length).map((i) => `${alias}.m${i}`));
 }
 
+/** `array[l.k1::text, l.k2::text]` */
+export function sourceKeyTexts(plan: TablePlan, alias: string): string {
+  return `array[${list(range(plan.sourceKey.length).map((i) => `${alias}.k${i}::text`))}]`;
+}
+
+/** two of our rows have the same mapped key */
+export function sameMappedKey(plan: TablePlan, a: string, b: string): string {
+  return range(plan.targetKey.length)
+    .map((i) => `${a}.m${i} = ${b}.m${i}`)
+    .join(' and ');
+}
+
 /** `k1, k2, m1, m2` */
 export function ourKeyColumns(plan: TablePlan): string {
   return list([

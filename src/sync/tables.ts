@@ -61,6 +61,9 @@ export function migrationTablesSql(plan: TablePlan): string[] {
        add check (state in ('wanted', 'present', 'leaving'))`,
     // in the order in which lanes admit: certain rows first, then by chance in order of u
     `create index on ${member} (state, (stratum = 'random'), u) where state <> 'present'`,
+    // so that neither the certain rows nor a sample of the random ones asks for a look at all members
+    `create index on ${member} (${mappedKeyOf(plan, member).replaceAll(`${member}.`, '')}) where stratum <> 'random'`,
+    `create index on ${member} (u) where stratum = 'random'`,
 
     `create table ${range} as select 0 as range_id, 0 as lane, ${k('lo_')}, ${k('hi_')}, ${k('cur_')}, false as done,
        0::bigint as copied, 0::float8 as heat, 0::bigint as size ${from}`,

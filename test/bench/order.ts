@@ -5,7 +5,7 @@ import { cutOverReads } from '../../src/migration/cutover/reads.ts';
 import { moveStatus } from '../../src/migration/status.store.ts';
 import { heatRanges } from '../../src/pipeline/choice.ts';
 import { mine, resample, train } from '../../src/pipeline/steps.ts';
-import { shadowCounts, storedMembers } from '../../src/shadow/wanted.queries.ts';
+import { shadowCounts, storedMembers } from '../../src/shadow/members.queries.ts';
 import { copyProgress } from '../../src/sync/lane.queries.ts';
 import { type DriftOptions, driftingReads, Reads } from './drifting.ts';
 import {

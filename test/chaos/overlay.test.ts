@@ -5,11 +5,11 @@ import { keyId } from '../../src/core/key.ts';
 import { transaction } from '../../src/db/tx.ts';
 import { settleTarget } from '../../src/migration/finish-target.ts';
 import { requireEqual, verify } from '../../src/migration/verify.ts';
+import { storedMembers } from '../../src/shadow/members.queries.ts';
 import {
   judgeByChance,
   lowerRandom,
   setLaneSampling,
-  storedMembers,
   wantCertain,
   wantRandom,
 } from '../../src/shadow/wanted.queries.ts';

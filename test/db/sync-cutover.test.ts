@@ -209,7 +209,10 @@ describe('who stands in the way of the write cutover', () => {
   });
 
   it('P41: SHARE UPDATE EXCLUSIVE comes first, so that an autovacuum gives way', async () => {
-    const { m } = await ready();
+    const { m } = await ready({
+      ...small,
+      setup: `${small.setup} create table bound (id int references s);`,
+    });
     const statements: string[] = [];
     await m.cutOverWrites({
       connect: async () => {
@@ -228,6 +231,8 @@ describe('who stands in the way of the write cutover', () => {
     expect(exclusive).toBeGreaterThan(first);
     // an autovacuum of the target, which has just been filled, would be in the way too
     expect(statements[first]).toContain(`${m.plan.names.source}, ${m.plan.names.target}`);
+    // and one of a table that loses its foreign key
+    expect(at(/^lock table only public\.bound in share update exclusive/)).toBe(first + 1);
   });
 
   it('a name that is taken, and stays so: refused at the second attempt, not tried for an hour', async () => {

@@ -3,12 +3,15 @@ import { Client } from 'pg';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createContext } from '../../src/context.ts';
 import { systemClock } from '../../src/core/clock.ts';
+import { startEmbedded } from '../../src/db/embedded.ts';
 import { Blocked, writeCutover } from '../../src/migration/cutover/exchange.ts';
+import { endSession, standingInTheWay } from '../../src/migration/cutover/terminate.queries.ts';
 import { Terminator } from '../../src/migration/cutover/terminate.ts';
 import { settleTarget } from '../../src/migration/finish-target.ts';
-import { rollBackMigration } from '../../src/pipeline.ts';
+import { rollBackMigration, startMigration } from '../../src/pipeline.ts';
 import { atTheSwap, type Rig } from '../chaos/rig.ts';
-import { failureOf } from '../support/migrations.ts';
+import { afterFile } from '../support/database.ts';
+import { failureOf, migrationDatabase, migrationOf } from '../support/migrations.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -197,3 +200,31 @@ it('a rollback ends whom it is told to', async () => {
     { pid: pidOf(holder), during: 'rollback', by: 'bert' },
   ]);
 }, 60_000);
+
+it('who has committed and waits for a standby is not in the way, and not ended', async () => {
+  const server = await startEmbedded({
+    settings: { synchronous_standby_names: 'nobody', synchronous_commit: 'local' },
+  });
+  afterFile(() => server.stop());
+  const db = await migrationDatabase(options.setup, server);
+  const { id, plan } = await startMigration(db.ctx, migrationOf(options.file));
+  const inTheWay = () => standingInTheWay(db.pool, plan, null);
+  const client = await db.client();
+  await client.query('set synchronous_commit = on; begin; update s set v = 0 where id = 1');
+  const [standing] = await inTheWay();
+  expect(standing?.pid).toBe(pidOf(client));
+  const committed = client.query('commit');
+  await expect
+    .poll(async () => {
+      const { rows } = await db.pool.query('select wait_event from pg_stat_activity where pid = $1', [
+        pidOf(client),
+      ]);
+      return rows[0]?.wait_event;
+    })
+    .toBe('SyncRep');
+  expect(await inTheWay()).toEqual([]);
+  expect(await endSession(db.pool, id, standing!, {})).toBe(false);
+  await db.pool.query('select pg_cancel_backend($1)', [pidOf(client)]); // that is all it takes to answer him
+  await committed;
+  expect(await alive(client)).toBe(true);
+});

@@ -59,7 +59,7 @@ export class WalRate {
   add(at: number, bytes: number, rows: number): WalSeen | null {
     const last = this.#looks.at(-1);
     // fewer bytes: another server
-    if (last && (at - last.at > longestGap || bytes < last.bytes || rows < last.rows)) this.#looks = [];
+    if (last && (at - last.at > longestGap || bytes < last.bytes)) this.#looks = [];
     const kept = this.#looks.filter((look) => look === last || at - look.at <= windowSeconds);
     this.#looks = [...kept, { at, bytes, rows, share: last?.share ?? 0 }];
     const first = this.#looks[0] as Look;
