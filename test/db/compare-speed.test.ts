@@ -12,7 +12,6 @@ it('the speed of the comparison is known while the first range is copied', async
   // one range of two or more may have less than the run is to have
   await until(async () => ((await speed(null)) ?? 0) > 0);
   await until(async () => ((await speed(50)) ?? 0) > 50);
-  expect(await speed(1e9), 'what went faster once can go so fast').toBe(1e9);
 });
 
 it('it is not known before rows are copied', async () => {
@@ -26,6 +25,8 @@ it('nor where a map is dear: the application is not made to wait for it', async 
   await until(() => lanes.totals.copied > 1000);
   const began = performance.now();
   expect(await compareSpeed(m.db.pool, m.plan, systemClock, null)).toBeNull();
+  // fifty rows take a tenth of a second or so
+  expect(await compareSpeed(m.db.pool, m.plan, systemClock, 2500), 'what went faster once').toBe(2500);
   expect(await compareSpeed(m.db.pool, m.plan, systemClock, 1e6), 'what was known stays').toBe(1e6);
   expect(performance.now() - began, 'rather than a second').toBeGreaterThan(250);
 });
