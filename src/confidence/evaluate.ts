@@ -72,9 +72,11 @@ const mostChecked = 50_000;
 
 /**
  * Random members that are looked at, in order of u: a rate below the one that the shadow is filled at makes a smaller sample
- * that is just as fair. So many tell distances of 0.0025 from none (1.36/√m), and are counted in a second or two.
+ * that is just as fair. So many are counted in less than a second, and tell distances of 0.004 from none: 1.36/√m, as in
+ * `sampler/certifiable.ts`. Where the threshold asks for more, they tell half of what it allows.
  */
-const enoughRandom = 300_000;
+const enoughRandom = ({ threshold, fieldThreshold }: MigrationFile['confidence']) =>
+  Math.max(100_000, ((2 * 1.36) / (1 - Math.max(threshold, fieldThreshold))) ** 2);
 
 /** @returns null when the source has moved on so far that it must be measured anew */
 async function measureAndJudge(
@@ -87,7 +89,7 @@ async function measureAndJudge(
   const { fields, unknown } = comparableFields(plan, settings.fields);
   const members = await memberState(client, plan);
   const nB = Math.max(1, source.rows - members.presentA - members.absentA);
-  const piEff = Math.min(options.pi0, members.firstAbsent ?? options.pi0, enoughRandom / nB);
+  const piEff = Math.min(options.pi0, members.firstAbsent ?? options.pi0, enoughRandom(settings) / nB);
   const windowStart = members.now - seconds(settings.window);
   const since = Math.min(source.changesSince, windowStart);
   const { changed, inWindow } = await changedKeys(client, plan, since, windowStart);

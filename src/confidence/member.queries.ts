@@ -20,10 +20,11 @@ export interface MemberState {
 export async function memberState(client: ClientBase, plan: TablePlan): Promise<MemberState> {
   const { member } = plan.names;
   const { rows } = await client.query<MemberState>(
-    `select (select count(*) from ${member} where state = 'wanted' and (stratum = 'random') is false)::float8 as "absentA",
-            (select count(*) from ${member} where stratum <> 'random' and state <> 'wanted')::float8 as "presentA",
+    `select count(*) filter (where state = 'wanted')::float8 as "absentA",
+            count(*) filter (where state <> 'wanted')::float8 as "presentA",
             (select u from ${member} where state = 'wanted' and (stratum = 'random') is true order by u limit 1) as "firstAbsent",
-            extract(epoch from now())::float8 as now`,
+            extract(epoch from now())::float8 as now
+       from ${member} where stratum <> 'random'`,
   );
   return rows[0]!;
 }

@@ -82,7 +82,10 @@ export async function setLaneSampling(
   await failpoint('shadow.sampling-set');
 }
 
-/** Wants every row of one range whose permanent random number is below the rate, and that is not a member already. */
+/**
+ * Wants every row of one range whose permanent random number is below the rate, and that is not a member already. They are
+ * stored in the order in which lanes admit them, which so write the same few pages for a while.
+ */
 export async function wantRandom(
   pool: Pool,
   plan: TablePlan,
@@ -97,7 +100,7 @@ export async function wantRandom(
     pool.query(
       `insert into ${member} (${ourKeyColumns(plan)}, stratum, probability, u, state, since)
      select ${sourceKey(plan)}, ${mappedKeyValues(plan)}, 'random', $2::float8, ${u}, 'wanted', clock_timestamp()
-       from ${source} s where ${within.sql} and ${u} < $2 and ${u} >= $1
+       from ${source} s where ${within.sql} and ${u} < $2 and ${u} >= $1 order by ${u}
      on conflict do nothing`,
       [from, pi0, ...within.values],
     ),

@@ -39,6 +39,8 @@ export async function estimates(
     readonly copyOnly: boolean;
     /** one of the three kinds of copy; null: all of them */
     readonly only: string | null;
+    /** of the shadow, which is filled before the copy */
+    readonly fraction: number;
   },
 ): Promise<BenchReport> {
   const report: Record<string, unknown> = { rows, rate: options.rate };
@@ -52,13 +54,20 @@ async function watched(
   { ctx, pool }: BenchServer,
   name: string,
   rows: number,
-  { rate, copyOnly }: Parameters<typeof estimates>[2],
+  { rate, copyOnly, fraction }: Parameters<typeof estimates>[2],
   given: object,
 ): Promise<BenchReport> {
   await createAccounts(pool, rows, name);
   const table = `public.${name}`;
   const load = new Load({ url: ctx.config.databaseUrl as string, table, rows, sessions: 4, rate });
-  const file = accountsFile({ ...openGate, ...given, name, source: table, target: `${table}_v2` });
+  const file = accountsFile({
+    ...openGate,
+    ...given,
+    shadow: { fraction },
+    name,
+    source: table,
+    target: `${table}_v2`,
+  });
   const worker = await foreshadow(ctx.config, file);
   const seen: Seen[] = [];
   const progress: number[] = [];

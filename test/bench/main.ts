@@ -48,6 +48,7 @@ const benches: Readonly<Record<string, (rows: number) => Promise<BenchReport>>> 
       estimates(server, rows, {
         rate: number('rate', 300),
         copyOnly: args.includes('--copy-only'),
+        fraction: number('fraction', 0.1),
         only: args.find((arg) => arg.startsWith('--only='))?.slice('--only='.length) ?? null,
       }),
     ),

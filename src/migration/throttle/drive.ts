@@ -15,11 +15,14 @@ export interface Drive {
 
 export const unbridled: Drive = { share: 1, source: null, reason: null, held: false, most: 1 };
 
-/** A copy begins gently, and is at full speed in seconds if nobody minds: what it does to others is felt only later. */
+/**
+ * A copy begins gently, and is at full speed in ten seconds if nobody minds: what it does to others is felt only later. (At a
+ * quarter of full speed it had written WAL at twice its limit before the first look at that.)
+ */
 export const beginning: Drive = {
-  share: 0.25,
+  share: 0.1,
   source: null,
-  reason: 'the copy begins gently: 25 % of full speed, and rising',
+  reason: 'the copy begins gently: 10 % of full speed, and rising',
   held: false,
   most: 1,
 };
