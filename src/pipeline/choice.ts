@@ -21,7 +21,7 @@ import {
   wantCertain,
   wantRandom,
 } from '../shadow/wanted.queries.ts';
-import { sourceRanges } from '../sync/chunk.queries.ts';
+import { lastKeyOf, sourceRanges } from '../sync/chunk.queries.ts';
 import type { Observation } from './observation.ts';
 
 /** What the sampler must not forget, in the status row. */
@@ -189,15 +189,25 @@ function tunedHalfLife(migration: Migration, engine: FeatureEngine): number {
   return index ?? engine.spec.accessHalfLives.indexOf(2);
 }
 
-/** Searches the source for rows of the random remainder, range by range, until the rate is filled. */
-export async function fillRandom(ctx: Context, migration: Migration): Promise<void> {
+/** Rows of the source searched in one statement, whose snapshot is a fraction of a second old. */
+const searchedAtOnce = 100_000;
+
+/** Searches the source for rows of the random remainder, in runs of keys, until the rate is filled. */
+export async function fillRandom(ctx: Context, migration: Migration, atOnce = searchedAtOnce): Promise<void> {
+  const { pool } = ctx;
+  const { plan } = migration;
   const sampling = migration.sampling as Sampling;
   const { pi0 = 0, filled = 0 } = sampling;
   if (filled >= pi0) return;
-  for (const bounds of await sourceRanges(ctx.pool, migration.plan)) {
-    await wantRandom(ctx.pool, migration.plan, bounds, filled, pi0);
+  for (const { low: first, high } of await sourceRanges(pool, plan)) {
+    for (let low = first, more = true; more; ) {
+      const last = await lastKeyOf(pool, plan, { low, high }, atOnce);
+      await wantRandom(pool, plan, { low, high: last ?? high }, filled, pi0);
+      more = last !== null;
+      low = last;
+    }
   }
-  await updateStatus(ctx.pool, migration.id, { sampling: { ...sampling, filled: pi0 } satisfies Sampling });
+  await updateStatus(pool, migration.id, { sampling: { ...sampling, filled: pi0 } satisfies Sampling });
 }
 
 /** Orders the copy: the hottest range first, by the same blend that fills the shadow. */

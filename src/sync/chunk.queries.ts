@@ -112,7 +112,7 @@ export async function sourceRanges(db: ClientBase | Pool, plan: TablePlan): Prom
  * @returns null when there are not that many: what is left is the end, with whatever is inserted behind it
  */
 export async function lastKeyOf(
-  client: ClientBase,
+  db: ClientBase | Pool,
   plan: TablePlan,
   bounds: KeyBounds,
   rows: number,
@@ -123,7 +123,7 @@ export async function lastKeyOf(
     .split(', ')
     .map((column) => `${column}::text`)
     .join(', ');
-  const { rows: found } = await client.query<{ key: string[] }>(
+  const { rows: found } = await (db as Pool).query<{ key: string[] }>(
     `select array[${texts}] as key from ${plan.names.source} s where ${within.sql} order by ${key} offset $1 - 1 limit 1`,
     [rows, ...within.values],
   );

@@ -1,9 +1,11 @@
 import type { Pool } from 'pg';
 import { expect, it } from 'vitest';
 import { memberState } from '../../src/confidence/member.queries.ts';
+import { fillRandom } from '../../src/pipeline/choice.ts';
 import { MemberSet } from '../../src/shadow/member-set.ts';
 import { membersAmong, shadowCounts, storedMembers } from '../../src/shadow/members.queries.ts';
 import { judgeByChance, setRangeHeat, wantCertain } from '../../src/shadow/wanted.queries.ts';
+import { permanentRandom, sourceKey } from '../../src/sync/fragments.ts';
 import { prepareFence } from '../../src/sync/lane.queries.ts';
 import { begun } from '../support/copying.ts';
 
@@ -86,4 +88,17 @@ it('of a large shadow the random members are estimated; what is absent is exact 
   expect(about.wanted - about.present).toBe(41);
   expect(about.wanted, 'sixty blocks of some two hundred').toBeGreaterThan(5000);
   expect(about.wanted).toBeLessThan(80_000);
+});
+
+it('in however short runs the source is searched, every row below the rate is wanted, and no other', async () => {
+  const m = await begun();
+  const asked = { ...(await m.reload()), sampling: { pi0: 0.1 } };
+  await fillRandom(m.db.ctx, asked, 300);
+  const keys = async (sql: string) => (await m.sql<{ k: number }>(sql)).map(({ k }) => k);
+  const wanted = await keys(`select k1 as k from ${m.plan.names.member} where state = 'wanted' order by 1`);
+  const u = permanentRandom(m.plan, sourceKey(m.plan));
+  expect(wanted).toEqual(
+    await keys(`select id as k from ${m.plan.names.source} s where ${u} < 0.1 order by 1`),
+  );
+  expect(wanted.length).toBeGreaterThan(1500);
 });
