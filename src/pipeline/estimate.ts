@@ -26,14 +26,15 @@ const riseEvery = 0.5;
 const steps = 200;
 
 /**
- * Only lately counts, and lately is longer the longer the work goes on: at least this many seconds. Fewer, and each short
- * stop would count double: what slows a copy down, a checkpoint or a neighbour, comes and goes within ten seconds or so.
+ * Only lately counts, and lately is longer the longer the work goes on: at least this many seconds. What slows a copy down
+ * comes and goes: a checkpoint or a neighbour within ten seconds, autovacuum once a minute (`autovacuum_naptime`) for twenty.
+ * In less than two of its rounds each would count too much, or not at all.
  */
-const leastWindow = 30;
+const leastWindow = 120;
 /** Nothing is foretold before this share of the rows has passed, and what came before it says little: lanes were starting. */
 const started = 0.01;
 
-/** Points that estimates need: the latest third of the work, and thirty seconds at least, without how it started. */
+/** Points that estimates need: the latest third of the work, and two minutes at least, without how it started. */
 export function recentPoints(points: readonly Point[], total: number): readonly Point[] {
   const now = points.at(-1)?.at ?? 0;
   const since = now - Math.max(leastWindow, (now - (points[0]?.at ?? now)) / 3);

@@ -200,7 +200,9 @@ export async function copyRest(run: Run): Promise<boolean> {
   const { done, copied } = await copyProgress(ctx.pool, migration.plan);
   // a guess of the server's statistics, until all are counted
   const total = done ? copied : Math.max(copied, Number(migration.rows_total));
-  const { copied: points, throttle } = run;
+  const { throttle } = run;
+  if (throttle) run.copied = run.copied.filter(({ at }) => at >= throttle.turnedAt);
+  const points = run.copied;
   const [first, last] = [points[0], points.at(-1)];
   const spacing = (run.at - (first?.at ?? run.at)) / 500;
   if (!last || done || run.at - last.at >= Math.max(0.2, spacing))

@@ -80,7 +80,7 @@ it('another kind of work begins gently, unless it is held back already', async (
   const { lanes, throttle } = await copying({}, quickClock());
   await until(() => throttle.drive.share === 1);
   throttle.beginGently();
-  expect(throttle.drive).toMatchObject({ share: 0.25, held: false });
+  expect(throttle.drive).toMatchObject({ share: 0.1, held: false });
   await until(() => lanes.pace.share > 0 && lanes.pace.share < 1);
   await until(() => throttle.drive.share === 1);
 });

@@ -30,13 +30,15 @@ async function standsStill(lanes: Lanes): Promise<boolean> {
 
 describe('what an operator turns reaches the lanes', () => {
   it('a limit of rows a second, the time of a chunk, and "none"', async () => {
-    const { m, lanes } = await copying();
+    const { m, lanes, throttle } = await copying();
     expect(lanes.pace.rowsPerSecond).toBe(400);
+    expect(throttle.turnedAt, 'never').toBe(Number.NEGATIVE_INFINITY);
     // shorter while it is held back, and shortest while it stands to be measured
     await until(() => lanes.pace.chunkMs > 10);
     await turnKnobs(m.db.pool, 'm', { rowsPerSecond: 2, chunkTime: '10ms' }, 'test');
     await until(() => lanes.pace.rowsPerSecond === 2 && lanes.paceKept);
     expect(lanes.pace.chunkMs).toBeLessThanOrEqual(10);
+    expect(throttle.turnedAt).toBeGreaterThan(Date.now() / 1000 - 60);
     const before = lanes.totals.copied;
     await sleep(300);
     expect(lanes.totals.copied - before, 'two lanes, a row each').toBeLessThanOrEqual(2);

@@ -306,7 +306,7 @@ describe('the rules', () => {
     });
     expect(of('wal', seen(3e7, 1.5e7), { maxWalRate: 2e7 })?.value, 'others leave 5').toBe(3);
     expect(of('wal', seen(3e7, 1e6), { maxWalRate: 2e7 })?.value, 'others leave none').toBe(0.5);
-    expect(of('checkpoints', seen(5e7, 2e6))?.value, 'others leave none').toBe(0.48);
+    expect(of('checkpoints', seen(5e7, 2e6))?.value, 'others leave none').toBe(0.24);
     expect(of('checkpoints', { wal: null })).toBeUndefined();
   });
 

@@ -52,15 +52,15 @@ describe('the time that a copy has left, after a tenth of it', () => {
     expect(estimate(points.slice(1), 40_000, false, null).eta).toBeLessThan(20);
   });
 
-  it('of one that was slowed down thirty seconds ago: at what it was slowed down to', () => {
+  it('of one that was slowed down two minutes ago: at what it was slowed down to', () => {
     let rows = 0;
-    const points = Array.from({ length: 60 }, (_, at) => {
+    const points = Array.from({ length: 150 }, (_, at) => {
       const share = at < 25 ? 1 : 0.1;
       const point = { at, rows, share };
       rows += 1000 * share;
       return point;
     });
-    expect(estimate(points, 100_000, true, null).eta).toBeCloseTo((100_000 - 28_400) / 100, 0);
+    expect(estimate(points, 100_000, true, null).eta).toBeCloseTo((100_000 - 37_400) / 100, 0);
   });
 
   it('is not told from nothing', () => {
@@ -70,14 +70,15 @@ describe('the time that a copy has left, after a tenth of it', () => {
   });
 
   it('forgets what it was long ago', () => {
-    const points = Array.from({ length: 100 }, (_, at) => ({
+    const points = Array.from({ length: 600 }, (_, at) => ({
       at,
-      rows: at < 60 ? at : 60 + (at - 60) * 100,
+      rows: at < 360 ? at : 360 + (at - 360) * 100,
       share: 1,
     }));
-    expect(recentPoints(points, 1000)[0]?.at).toBe(66);
+    expect(recentPoints(points, 1000)[0]?.at, 'the latest third').toBe(400);
+    expect(recentPoints(points.slice(0, 300), 1000)[0]?.at, 'two minutes').toBe(179);
     expect(estimate(points, 1e5, false, null).rate).toBe(100);
-    expect(recentPoints(points.slice(0, 70), 6500)[0]?.at, 'how it started').toBe(61);
+    expect(recentPoints(points.slice(0, 370), 36_500)[0]?.at, 'how it started').toBe(361);
   });
 
   it('of one that is slowed down again and again: at its mean, at every moment', () => {

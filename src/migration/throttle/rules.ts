@@ -130,8 +130,11 @@ const written = ({ rate, ours }: WalSeen) =>
 
 /** Somebody set this limit, and means it. */
 const leastOfSet = 0.1;
-/** Checkpoints come a quarter sooner at most than they would anyway. */
-const leastOfForced = 0.25;
+/**
+ * Checkpoints come half sooner at most than they would anyway, and that only where others write just as much as the limit: a
+ * vacuum that writes twice the limit is made a quarter worse.
+ */
+const leastOfForced = 0.5;
 
 const wal: Rule = ({ wal: seen }, { maxWalRate }) => {
   if (!seen || maxWalRate === null) return null;

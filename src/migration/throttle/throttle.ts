@@ -72,6 +72,7 @@ export class Throttle {
   #unread: string[] = [];
   #probe: Probe | null = null;
   #settings: Settings;
+  #turnedAt = Number.NEGATIVE_INFINITY;
   #knobs: string;
   #drive: Drive = unbridled;
   #measured: Measurement | null = null;
@@ -128,6 +129,11 @@ export class Throttle {
     } finally {
       this.#working = false;
     }
+  }
+
+  /** When limits were changed while it ran, seconds since the epoch: what was seen before was under others. */
+  get turnedAt(): number {
+    return this.#turnedAt;
   }
 
   get drive(): Drive {
@@ -242,6 +248,7 @@ export class Throttle {
     const knobs = JSON.stringify(wishes?.knobs ?? {});
     if (wishes && knobs !== this.#knobs) {
       this.#knobs = knobs;
+      this.#turnedAt = this.#options.clock.now();
       this.#settings = settingsOf(migration.definition, wishes.knobs);
     }
     this.#tell();
