@@ -172,6 +172,9 @@ export async function watchHealth(run: Run): Promise<void> {
     run.emit({ type: 'warning', message, at: run.at });
 }
 
+/** Members that are read whole once, at the cutover: whoever is told of it may ask about any key, long after they are gone. */
+const mostKept = 1_000_000;
+
 /** READY → IN_PROGRESS: the route changes, membership freezes, the copy begins where it is hottest. */
 export async function cutOverReadsNow(run: Run): Promise<void> {
   const { ctx, migration, live } = run;
@@ -184,7 +187,7 @@ export async function cutOverReadsNow(run: Run): Promise<void> {
   run.throttle?.beginGently();
   run.moved(await cutOverReads(ctx.pool, migration));
   await fulfilOrder(ctx.pool, migration.id, 'cutover-reads');
-  const present = await MemberSet.take(ctx.pool, plan, ['present', 'leaving']);
+  const present = await MemberSet.take(ctx.pool, plan, ['present', 'leaving'], mostKept);
   const admitted = live.admittedSince(choice.at);
   const sets = new Map<Rival, Selection>([['shadow', present]]);
   for (const [name, chosen] of choice.rivals(Math.max(1, present.size - admitted.size))) {
