@@ -69,7 +69,9 @@ function same(a: string, b: string, asText: boolean): string {
 }
 
 export interface CheckSample {
-  readonly piEff: number;
+  /** of random members the ones with u at or above `from` and below `until` */
+  readonly from: number;
+  readonly until: number;
   /** share of the members to check; which ones, `salt` decides */
   readonly rate: number;
   readonly salt: number;
@@ -101,7 +103,7 @@ export async function checkMembers(
   plan: TablePlan,
   checks: readonly RowCheck[],
   without: WithoutEquality,
-  { piEff, rate, salt }: CheckSample,
+  { from, until, rate, salt }: CheckSample,
 ): Promise<CheckedPart[]> {
   const { values, bind } = binder();
   const { names } = plan;
@@ -132,7 +134,7 @@ export async function checkMembers(
          left join ${names.source} s on ${sourceMatches(plan, 'm')}
          left join ${names.target} t on ${targetMatches(plan, 'm')}
         cross join lateral (select ${sourceThere} and ${targetThere} as both_there) b
-        where m.state <> 'wanted' and (m.stratum <> 'random' or m.u < ${bind(piEff)}::float8) ${drawn}
+        where m.state <> 'wanted' and (m.stratum <> 'random' or m.u >= ${bind(from)}::float8 and m.u < ${bind(until)}::float8) ${drawn}
           and not exists (select from ${names.keyLog} l where (${mappedKeyOf(plan, 'l')}) = (${mappedKeyOf(plan, 'm')}))
           and (${sourceThere} or ${targetThere})
      )

@@ -73,10 +73,11 @@ const mostChecked = 50_000;
 /**
  * Random members that are looked at, in order of u: a rate below the one that the shadow is filled at makes a smaller sample
  * that is just as fair. So many are counted in less than a second, and tell distances of 0.004 from none: 1.36/√m, as in
- * `sampler/certifiable.ts`. Where the threshold asks for more, they tell half of what it allows.
+ * `sampler/certifiable.ts`. Where the threshold asks for more, they tell a fifth of what it allows: the bounds of a level have
+ * more in them than that distance.
  */
 const enoughRandom = ({ threshold, fieldThreshold }: MigrationFile['confidence']) =>
-  Math.max(100_000, ((2 * 1.36) / (1 - Math.max(threshold, fieldThreshold))) ** 2);
+  Math.max(100_000, ((5 * 1.36) / (1 - Math.max(threshold, fieldThreshold))) ** 2);
 
 /** @returns null when the source has moved on so far that it must be measured anew */
 async function measureAndJudge(
@@ -89,7 +90,8 @@ async function measureAndJudge(
   const { fields, unknown } = comparableFields(plan, settings.fields);
   const members = await memberState(client, plan);
   const nB = Math.max(1, source.rows - members.presentA - members.absentA);
-  const piEff = Math.min(options.pi0, members.firstAbsent ?? options.pi0, enoughRandom(settings) / nB);
+  const all = Math.min(options.pi0, members.firstAbsent ?? options.pi0);
+  const piEff = Math.min(all, enoughRandom(settings) / nB);
   const windowStart = members.now - seconds(settings.window);
   const since = Math.min(source.changesSince, windowStart);
   const { changed, inWindow } = await changedKeys(client, plan, since, windowStart);
@@ -100,10 +102,14 @@ async function measureAndJudge(
   const limit = options.checkLimit ?? firstChecked;
   const present = Math.max(1, members.presentA + counted.randomMembers);
   const began = performance.now();
+  const salt = Math.floor(members.now * 1000);
+  // another part of them each time: what came in late may be wrong where what came in early is right
+  const from = seededRng(salt)() * (all - piEff);
   const checks = await checkedMembers(client, plan, {
-    piEff,
+    from,
+    until: from + piEff,
     rate: Math.min(1, limit / present),
-    salt: Math.floor(members.now * 1000),
+    salt,
   });
   const perRow = (performance.now() - began) / Math.min(limit, present);
 

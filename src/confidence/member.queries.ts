@@ -16,7 +16,7 @@ export interface MemberState {
   readonly now: number;
 }
 
-/** Asked of indexes that leave the random members out, which may be many; written so that these indexes are used. */
+/** Asked of the indexes of certain and of absent members, so that the present random ones, which may be many, cost nothing. */
 export async function memberState(client: ClientBase, plan: TablePlan): Promise<MemberState> {
   const { member } = plan.names;
   const { rows } = await client.query<MemberState>(

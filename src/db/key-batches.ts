@@ -20,21 +20,26 @@ export function keysAsRows(
   return { sql, values: arrays };
 }
 
-/** The same, with the mapped key of each as m1, m2 …: by it our tables are indexed. It depends on the key alone. */
-export function keysWithMapped(
+/** Source row s has the key of a row of {@link keysAsRows}. */
+export const sourceHasKeyOf = (plan: TablePlan, alias: string) =>
+  plan.sourceKey.map((c, i) => `s.${ident(c.name)} = ${alias}.k${i + 1}`).join(' and ');
+
+/**
+ * The rows of {@link keysAsRows} that the source has, with the mapped key of each as m1, m2 …: by it our tables are indexed.
+ * It is the image of the row's own key; that of an equal one (1.0 and 1.00) may be another.
+ */
+export function mappedAsRows(
   plan: TablePlan,
   keys: readonly Key[],
   first: number,
 ): { sql: string; values: string[][] } {
   const { sql, values } = keysAsRows(plan, keys, first);
-  const key = plan.sourceKey.map((column, i) => `d.k${i + 1} as ${ident(column.name)}`).join(', ');
   const mapped = plan.targetKey.map((column, i) => `${column.value} as m${i + 1}`).join(', ');
-  return { sql: `(select d.*, ${mapped} from ${sql} d cross join lateral (select ${key}) s)`, values };
+  return {
+    sql: `(select d.*, ${mapped} from ${sql} d join ${plan.names.source} s on ${sourceHasKeyOf(plan, 'd')})`,
+    values,
+  };
 }
-
-/** Source row s has the key of a row of {@link keysAsRows}. */
-export const sourceHasKeyOf = (plan: TablePlan, alias: string) =>
-  plan.sourceKey.map((c, i) => `s.${ident(c.name)} = ${alias}.k${i + 1}`).join(' and ');
 
 /**
  * Runs `body`, one statement, over keys in batches; lanes lock rows of members in an order of their own, so a batch may meet a

@@ -125,7 +125,13 @@ export async function chooseShadow(
   const room = Math.ceil((n * (1 - weights.random) * 0.25) / definition.copy.lanes);
   await setLaneSampling(ctx.pool, plan, pi0, room);
   await wantCertain(ctx.pool, plan, choice.certain);
-  await judgeByChance(ctx.pool, plan, choice.leaving, pi0);
+  const leaving = new Set(choice.leaving);
+  await judgeByChance(
+    ctx.pool,
+    plan,
+    stored.filter(({ id }) => leaving.has(id)),
+    pi0,
+  );
   if (sampling.pi0 !== undefined && pi0 < sampling.pi0) await lowerRandom(ctx.pool, plan, pi0);
   const check = certifiable({ N, n: nA + target, random: target / (nA + target), threshold });
   const notes = [...choice.notes];
@@ -192,9 +198,16 @@ function tunedHalfLife(migration: Migration, engine: FeatureEngine): number {
 /** Rows of the source searched in one statement, whose snapshot is a fraction of a second old. */
 const searchedAtOnce = 100_000;
 
-/** Searches the source for rows of the random remainder, in runs of keys, until the rate is filled. */
-export async function fillRandom(ctx: Context, migration: Migration, atOnce = searchedAtOnce): Promise<void> {
-  const { pool } = ctx;
+/**
+ * Searches the source for rows of the random remainder, in runs of keys, until the rate is filled.
+ * @param check throws when another process has taken over, and may have chosen anew
+ */
+export async function fillRandom(
+  { pool }: Context,
+  migration: Migration,
+  check: () => void,
+  atOnce = searchedAtOnce,
+): Promise<void> {
   const { plan } = migration;
   const sampling = migration.sampling as Sampling;
   const { pi0 = 0, filled = 0 } = sampling;
@@ -203,6 +216,7 @@ export async function fillRandom(ctx: Context, migration: Migration, atOnce = se
     for (let low = first, more = true; more; ) {
       const last = await lastKeyOf(pool, plan, { low, high }, atOnce);
       await wantRandom(pool, plan, { low, high: last ?? high }, filled, pi0);
+      check();
       more = last !== null;
       low = last;
     }

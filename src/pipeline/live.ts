@@ -79,7 +79,11 @@ export class Live {
 
   /** Catches up with the access store, captured changes and the model; one at a time. */
   follow(migration: Migration): Promise<Observation> {
-    const done = this.#following.then(() => this.#follow(migration));
+    return this.#inTurn(() => this.#follow(migration));
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#following.then(work);
     this.#following = done.catch(() => undefined);
     return done;
   }
@@ -132,7 +136,11 @@ export class Live {
    * Begins to measure coverage, if the shadow was chosen anew since. The rivals choose now, which is never earlier than
    * the shadow chose, so a late start can only help them.
    */
-  async measureCoverage(migration: Migration): Promise<void> {
+  measureCoverage(migration: Migration): Promise<void> {
+    return this.#inTurn(() => this.#measureCoverage(migration));
+  }
+
+  async #measureCoverage(migration: Migration): Promise<void> {
     const { chosen_at: chosenAt } = migration.sampling as Sampling;
     if (chosenAt === undefined || chosenAt === this.#measuredSince || !this.#observation) return;
     this.#measuredSince = chosenAt;

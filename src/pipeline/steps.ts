@@ -122,7 +122,7 @@ export async function resample(run: Run): Promise<void> {
     chooseShadow(ctx, run.migration, observation, predictor),
   );
   await run.refresh();
-  await fillRandom(ctx, run.migration);
+  await fillRandom(ctx, run.migration, () => run.check());
   await run.refresh();
   await live.measureCoverage(run.migration);
   // without a query log they are all there is to learn from

@@ -5,7 +5,7 @@ import type { TablePlan } from '../core/plan.ts';
 import type { Stratum } from '../core/states.ts';
 import { ident } from '../db/ident.ts';
 import { codeOf } from '../db/sqlstate.ts';
-import { mappedMatches, permanentRandom, rowsMatch, sourceKey } from '../sync/fragments.ts';
+import { permanentRandom, rowsMatch, sourceKey } from '../sync/fragments.ts';
 
 export interface MemberExplanation {
   readonly in_source: boolean;
@@ -41,7 +41,7 @@ export async function explainMember(pool: Pool, plan: TablePlan, key: Key): Prom
   }
   const { source, target, member, keyLog } = plan.names;
   const bound = plan.sourceKey.map((column, i) => `$${i + 2}::${column.type}`);
-  const given = plan.sourceKey.map((column, i) => `${bound[i]} as ${ident(column.name)}`).join(', ');
+  const ofOurs = (alias: string) => bound.map((value, i) => `${alias}.k${i + 1} = ${value}`).join(' and ');
   const ofSource = plan.sourceKey.map((column, i) => `s.${ident(column.name)} = ${bound[i]}`).join(' and ');
   try {
     const { rows } = await pool.query<Omit<MemberExplanation, 'because'>>(
@@ -50,8 +50,8 @@ export async function explainMember(pool: Pool, plan: TablePlan, key: Key): Prom
               m.state, m.stratum, m.probability,
               (select ${permanentRandom(plan, sourceKey(plan))} from ${source} s where ${ofSource}) as u,
               (select max(pi0) from foreshadow.lane where migration_id = $1) as pi0,
-              (select count(*)::int from ${keyLog} l where ${mappedMatches(plan, 'l')}) as pending
-         from (select ${given}) s left join ${member} m on ${mappedMatches(plan, 'm')}`,
+              (select count(*)::int from ${keyLog} l where ${ofOurs('l')}) as pending
+         from (values (1)) one left join ${member} m on ${ofOurs('m')}`,
       [plan.migrationId, ...key],
     );
     const found = rows[0] as (typeof rows)[0];

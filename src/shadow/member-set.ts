@@ -44,8 +44,13 @@ export class MemberSet implements Selection {
   ): Promise<MemberSet> {
     const lookUp = async (ids: readonly KeyId[]) => (await membersAmong(pool, plan, ids, states)).keys();
     if (await moreMembersThan(pool, plan, most)) {
-      const { wanted, present } = await shadowCounts(pool, plan);
-      return new MemberSet(new Set(), states.includes('wanted') ? wanted : present, lookUp);
+      const { wanted, present, leaving } = await shadowCounts(pool, plan);
+      const count = { wanted: wanted - present, present, leaving };
+      return new MemberSet(
+        new Set(),
+        states.reduce((sum, state) => sum + count[state], 0),
+        lookUp,
+      );
     }
     const stored = await storedMembers(pool, plan, 'all');
     const known = stored.flatMap(({ id, state }) => (states.includes(state) ? [id] : []));

@@ -2,7 +2,7 @@ import type { Pool } from 'pg';
 import { type KeyId, keyId } from '../core/key.ts';
 import type { TablePlan } from '../core/plan.ts';
 import type { Stratum } from '../core/states.ts';
-import { inKeyBatches, keysWithMapped } from '../db/key-batches.ts';
+import { inKeyBatches, mappedAsRows } from '../db/key-batches.ts';
 import { mappedKeyOf, sameMappedKey, sourceKeyTexts } from '../sync/fragments.ts';
 
 /** Members looked at in one statement: few enough for a snapshot of a fraction of a second. */
@@ -41,6 +41,8 @@ export type MemberState = 'wanted' | 'present' | 'leaving';
 
 export interface StoredMember {
   readonly id: KeyId;
+  /** its mapped key as texts, by which it is found again */
+  readonly mapped: readonly string[];
   readonly stratum: Stratum;
   readonly state: MemberState;
   /** seconds since the epoch */
@@ -53,19 +55,19 @@ export async function storedMembers(pool: Pool, plan: TablePlan, which: Which): 
   await inMemberRuns(plan, which, 1, async (run, values) => {
     const { rows } = await pool.query<{
       key: string[];
-      at: string[];
+      mapped: string[];
       stratum: Stratum;
       state: MemberState;
       since: number;
     }>(
       `with ${run}
-       select ${sourceKeyTexts(plan, 'run')} as key, array[${mappedTexts(plan)}] as at, run.stratum, run.state,
+       select ${sourceKeyTexts(plan, 'run')} as key, array[${mappedTexts(plan)}] as mapped, run.stratum, run.state,
               extract(epoch from run.since)::float8 as since
          from run order by ${mappedKeyOf(plan, 'run')}`,
       values,
     );
-    for (const { key, stratum, state, since } of rows) found.push({ stratum, state, since, id: keyId(key) });
-    return rows.length < membersAtOnce ? null : (rows.at(-1)?.at ?? null);
+    for (const { key, ...rest } of rows) found.push({ ...rest, id: keyId(key) });
+    return rows.length < membersAtOnce ? null : (rows.at(-1)?.mapped ?? null);
   });
   return found;
 }
@@ -79,7 +81,7 @@ export async function membersAmong(
 ): Promise<Map<KeyId, Stratum>> {
   const found = new Map<KeyId, Stratum>();
   await inKeyBatches(ids, plan, async (keys, asked) => {
-    const rows = keysWithMapped(plan, keys, 2);
+    const rows = mappedAsRows(plan, keys, 2);
     const members = await pool.query<{ n: number; stratum: Stratum }>(
       `select d.n::int as n, m.stratum from ${rows.sql} d join ${plan.names.member} m on ${sameMappedKey(plan, 'm', 'd')}
         where m.state = any ($1::text[])`,
@@ -100,9 +102,10 @@ export async function moreMembersThan(pool: Pool, plan: TablePlan, limit: number
 }
 
 export interface ShadowCounts {
-  /** members that are to be in the target, and those that are */
+  /** members that are to be in the target, those of them that are, and those that are to leave it */
   readonly wanted: number;
   readonly present: number;
+  readonly leaving: number;
   /** present members of each stratum */
   readonly strata: Readonly<Record<string, number>>;
 }
@@ -125,13 +128,14 @@ export async function shadowCounts(
   const size = await pool.query<{ bytes: number }>('select pg_relation_size($1)::float8 as bytes', [member]);
   const share = Math.min(1, counted / Math.max(1, size.rows[0]?.bytes ?? 0));
   const counts = `count(*) filter (where state <> 'leaving')::float8 as wanted,
-                  count(*) filter (where state = 'present')::float8 as present`;
-  const { rows } = await pool.query<{ stratum: string; wanted: number; present: number }>(
+                  count(*) filter (where state = 'present')::float8 as present,
+                  count(*) filter (where state = 'leaving')::float8 as leaving`;
+  const { rows } = await pool.query<{ stratum: string; wanted: number; present: number; leaving: number }>(
     share === 1
       ? `select stratum, ${counts} from ${member} group by stratum`
       : `select stratum, ${counts} from ${member} where stratum <> 'random' group by stratum
          union all
-         select 'random', wanted / ${share}, present / ${share}
+         select 'random', wanted / ${share}, present / ${share}, leaving / ${share}
            from (select ${counts} from ${member} tablesample system (${share * 100}) where stratum = 'random') drawn`,
   );
   if (share < 1) {
@@ -139,9 +143,12 @@ export async function shadowCounts(
     const random = rows.find(({ stratum }) => stratum === 'random');
     if (random && absent !== null) random.present = Math.max(0, random.wanted - absent);
   }
+  const sum = (name: 'wanted' | 'present' | 'leaving') =>
+    Math.round(rows.reduce((total, row) => total + row[name], 0));
   return {
-    wanted: Math.round(rows.reduce((sum, row) => sum + row.wanted, 0)),
-    present: Math.round(rows.reduce((sum, row) => sum + row.present, 0)),
+    wanted: sum('wanted'),
+    present: sum('present'),
+    leaving: sum('leaving'),
     strata: Object.fromEntries(rows.map((row) => [row.stratum, Math.round(row.present)])),
   };
 }

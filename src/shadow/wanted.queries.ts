@@ -4,7 +4,7 @@ import { type KeyId, keyId } from '../core/key.ts';
 import type { TablePlan } from '../core/plan.ts';
 import type { Stratum } from '../core/states.ts';
 import { throughDeadlocks } from '../db/deadlock.ts';
-import { inKeyBatches, keysAsRows, keysWithMapped, sourceHasKeyOf } from '../db/key-batches.ts';
+import { inKeyBatches, keysAsRows, mappedAsRows, sourceHasKeyOf } from '../db/key-batches.ts';
 import {
   type KeyBounds,
   mappedKeyOf,
@@ -16,7 +16,7 @@ import {
   sourceKeyTexts,
   withinBounds,
 } from '../sync/fragments.ts';
-import { inMemberRuns, lastOfRun } from './members.queries.ts';
+import { inMemberRuns, lastOfRun, type StoredMember } from './members.queries.ts';
 
 /**
  * Wants rows in the certain set. Rows that S does not have are passed over; a row that was to leave stays. Several texts
@@ -45,26 +45,33 @@ export async function wantCertain(
   });
 }
 
+/** Members judged in one statement: a few milliseconds of row locks. */
+const judgedAtOnce = 2000;
+
 /** Rows that left the certain set are judged by their u: below the rate they stay as random rows, else they go. */
 export async function judgeByChance(
   pool: Pool,
   plan: TablePlan,
-  leaving: readonly KeyId[],
+  leaving: readonly Pick<StoredMember, 'mapped'>[],
   pi0: number,
 ): Promise<void> {
   const { member } = plan.names;
-  await inKeyBatches(leaving, plan, async (keys) => {
-    const rows = keysWithMapped(plan, keys, 2);
-    await pool.query(
-      `with d as (select * from ${rows.sql} r),
-       unwanted as (delete from ${member} m using d where ${sameMappedKey(plan, 'm', 'd')} and m.state = 'wanted' and m.u >= $1::float8)
-       update ${member} m set stratum = case when m.u < $1::float8 then 'random' else m.stratum end,
-              probability = case when m.u < $1::float8 then $1::float8 else m.probability end,
-              state = case when m.u < $1::float8 then m.state else 'leaving' end
-         from d where ${sameMappedKey(plan, 'm', 'd')} and (m.u < $1::float8 or m.state = 'present')`,
-      [pi0, ...rows.values],
+  const m = plan.targetKey.map((_, i) => `m${i + 1}`).join(', ');
+  const casts = plan.targetKey.map(({ type }, i) => `$${i + 2}::text[]::${type}[]`).join(', ');
+  for (let at = 0; at < leaving.length; at += judgedAtOnce) {
+    const some = leaving.slice(at, at + judgedAtOnce);
+    await throughDeadlocks(() =>
+      pool.query(
+        `with d as (select * from unnest(${casts}) as d(${m})),
+         unwanted as (delete from ${member} m using d where ${sameMappedKey(plan, 'm', 'd')} and m.state = 'wanted' and m.u >= $1::float8)
+         update ${member} m set stratum = case when m.u < $1::float8 then 'random' else m.stratum end,
+                probability = case when m.u < $1::float8 then $1::float8 else m.probability end,
+                state = case when m.u < $1::float8 then m.state else 'leaving' end
+           from d where ${sameMappedKey(plan, 'm', 'd')} and (m.u < $1::float8 or m.state = 'present')`,
+        [pi0, ...plan.targetKey.map((_, i) => some.map(({ mapped }) => mapped[i]))],
+      ),
     );
-  });
+  }
 }
 
 /** Sets the rate and the room for fresh rows in all lanes at once; lanes judge inserted rows by it from then on. */
@@ -84,7 +91,7 @@ export async function setLaneSampling(
 
 /**
  * Wants every row of one range whose permanent random number is below the rate, and that is not a member already. They are
- * stored in the order in which lanes admit them, which so write the same few pages for a while.
+ * stored in the order in which lanes admit them, which so write one page of each range for a while.
  */
 export async function wantRandom(
   pool: Pool,
@@ -166,7 +173,7 @@ export async function forgetChanges(pool: Pool, plan: TablePlan, before: number)
 
 /**
  * Adds priorities up by range: the hottest range is copied first. Rows that the target has already count for nothing, and
- * so do keys that the type cannot hold.
+ * so do keys that no row has.
  */
 export async function setRangeHeat(
   pool: Pool,
@@ -182,7 +189,7 @@ export async function setRangeHeat(
   const high = plan.sourceKey.map((_, i) => `r.hi_k${i + 1}`).join(', ');
   const k = plan.sourceKey.map((_, i) => `d.k${i + 1}`).join(', ');
   await inKeyBatches(keys, plan, async (batch, ids) => {
-    const rows = keysWithMapped(plan, batch, 2);
+    const rows = mappedAsRows(plan, batch, 2);
     await pool.query(
       `update ${range} t set heat = t.heat + h.heat from (
          select r.range_id, sum(($1::float8[])[d.n]) as heat from ${rows.sql} d join ${range} r

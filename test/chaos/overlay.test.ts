@@ -196,7 +196,7 @@ async function sample(made: Rig, shape: Shape, stop: { readonly now: boolean }):
   let rate = 0;
   while (!stop.now) {
     const stored = await storedMembers(pool, plan, 'certain');
-    const leaving = stored.filter(() => below(2) === 0).map((member) => member.id);
+    const leaving = stored.filter(() => below(2) === 0);
     const certain = new Map(
       Array.from({ length: 80 }, () => [keyId(shape.someKey()), { stratum: 'predictive' as const }]),
     );

@@ -1,5 +1,6 @@
 import type { Pool } from 'pg';
 import { expect, it } from 'vitest';
+import { checkedMembers } from '../../src/confidence/checks.ts';
 import { memberState } from '../../src/confidence/member.queries.ts';
 import { fillRandom } from '../../src/pipeline/choice.ts';
 import { MemberSet } from '../../src/shadow/member-set.ts';
@@ -7,6 +8,7 @@ import { membersAmong, shadowCounts, storedMembers } from '../../src/shadow/memb
 import { judgeByChance, setRangeHeat, wantCertain } from '../../src/shadow/wanted.queries.ts';
 import { permanentRandom, sourceKey } from '../../src/sync/fragments.ts';
 import { prepareFence } from '../../src/sync/lane.queries.ts';
+import { rig } from '../chaos/rig.ts';
 import { begun } from '../support/copying.ts';
 
 /** 20,000 members, all by chance but for 30. */
@@ -40,7 +42,16 @@ it.each<[string, (on: Pool, m: Awaited<ReturnType<typeof full>>) => Promise<unkn
     'rows are wanted',
     (on, { plan }) => wantCertain(on, plan, new Map(some.map((key) => [key, { stratum: 'change' }]))),
   ],
-  ['rows are judged by chance', (on, { plan }) => judgeByChance(on, plan, some, 0.5)],
+  [
+    'rows are judged by chance',
+    (on, { plan }) =>
+      judgeByChance(
+        on,
+        plan,
+        some.map((key) => ({ mapped: [key] })),
+        0.5,
+      ),
+  ],
   ['rows are asked about', (on, { plan }) => membersAmong(on, plan, some, ['present'])],
   ['ranges get their heat', (on, { plan }) => setRangeHeat(on, plan, some, new Float64Array(some.length))],
   ['it is asked what is absent', (on, { plan }) => memberState(on as never, plan)],
@@ -74,6 +85,8 @@ it('a large shadow is known by the keys that somebody asked about, and as large 
   ).toEqual(keys.map(() => false));
   await large.know(keys);
   expect(keys.map((key) => large.has(key))).toEqual(keys.map((key) => whole.has(key)));
+  const out = await MemberSet.take(m.db.pool, m.plan, ['present', 'leaving'], 100);
+  expect(out.size).toBe(19_800);
   await m.sql(`update ${m.plan.names.member} set state = 'leaving'`);
   await large.know(['2', '3']);
   expect([large.has('2'), large.has('3')], 'as it was when it was first asked about').toEqual([true, false]);
@@ -82,7 +95,12 @@ it('a large shadow is known by the keys that somebody asked about, and as large 
 it('of a large shadow the random members are estimated; what is absent is exact where it is little', async () => {
   const m = await full(`case when id % 500 = 0 or id = 3 then 'wanted' else 'present' end`);
   const exact = await shadowCounts(m.db.pool, m.plan);
-  expect(exact).toEqual({ wanted: 20_000, present: 19_959, strata: { predictive: 29, random: 19_930 } });
+  expect(exact).toEqual({
+    wanted: 20_000,
+    present: 19_959,
+    leaving: 0,
+    strata: { predictive: 29, random: 19_930 },
+  });
   const about = await shadowCounts(m.db.pool, m.plan, 512 << 10);
   expect(about.strata.predictive).toBe(29);
   expect(about.wanted - about.present).toBe(41);
@@ -93,7 +111,7 @@ it('of a large shadow the random members are estimated; what is absent is exact 
 it('in however short runs the source is searched, every row below the rate is wanted, and no other', async () => {
   const m = await begun();
   const asked = { ...(await m.reload()), sampling: { pi0: 0.1 } };
-  await fillRandom(m.db.ctx, asked, 300);
+  await fillRandom(m.db.ctx, asked, () => {}, 300);
   const keys = async (sql: string) => (await m.sql<{ k: number }>(sql)).map(({ k }) => k);
   const wanted = await keys(`select k1 as k from ${m.plan.names.member} where state = 'wanted' order by 1`);
   const u = permanentRandom(m.plan, sourceKey(m.plan));
@@ -101,4 +119,39 @@ it('in however short runs the source is searched, every row below the rate is wa
     await keys(`select id as k from ${m.plan.names.source} s where ${u} < 0.1 order by 1`),
   );
   expect(wanted.length).toBeGreaterThan(1500);
+});
+
+it('members are found by the image of the row, whatever equal key they were asked for by', async () => {
+  const m = await (
+    await rig({
+      setup: `create table s (id numeric primary key); insert into s values (5.0), (6.00); create table t (id text primary key);`,
+      file: { map: { id: 'id::text' } },
+      expected: 'select id::text from s',
+    })
+  ).begin();
+  const { pool } = m.db;
+  await wantCertain(pool, m.plan, new Map(['5', '6'].map((key) => [key, { stratum: 'change' }])));
+  const stored = await storedMembers(pool, m.plan, 'certain');
+  expect(stored.map(({ id, mapped }) => [id, mapped])).toEqual([
+    ['5', ['5.0']],
+    ['6', ['6.00']],
+  ]);
+  expect([...(await membersAmong(pool, m.plan, ['5', '6.000', '7'], ['wanted'])).keys()]).toEqual([
+    '5',
+    '6.000',
+  ]);
+  await judgeByChance(pool, m.plan, stored.slice(0, 1), 0);
+  expect((await storedMembers(pool, m.plan, 'certain')).map(({ id }) => id)).toEqual(['6']);
+});
+
+it('row by row, the random members of a part are checked, and all certain ones', async () => {
+  const m = await full(`'present'`);
+  const client = await m.db.client();
+  await client.query('begin');
+  const { sync } = await checkedMembers(client, m.plan, { from: 0.5, until: 0.75, rate: 1, salt: 1 });
+  await client.query('rollback');
+  const [expected] = await m.sql(
+    `select count(*)::int as n from ${m.plan.names.member} where stratum = 'random' and u >= 0.5 and u < 0.75`,
+  );
+  expect([sync.a.checked, sync.b.checked]).toEqual([30, (expected as { n: number }).n]);
 });

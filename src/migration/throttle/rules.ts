@@ -131,8 +131,8 @@ const written = ({ rate, ours }: WalSeen) =>
 /** Somebody set this limit, and means it. */
 const leastOfSet = 0.1;
 /**
- * Checkpoints come half sooner at most than they would anyway, and that only where others write just as much as the limit: a
- * vacuum that writes twice the limit is made a quarter worse.
+ * Checkpoints come half as often again at most as they would anyway, and that only where others write just as much as the
+ * limit: beside a vacuum that writes twice the limit, a quarter as often again.
  */
 const leastOfForced = 0.5;
 
