@@ -7,6 +7,7 @@ import { throughDeadlocks } from '../db/deadlock.ts';
 import { inKeyBatches, keysAsRows, mappedAsRows, sourceHasKeyOf } from '../db/key-batches.ts';
 import {
   type KeyBounds,
+  mappedKeyColumns,
   mappedKeyOf,
   mappedKeyValues,
   ourKeyColumns,
@@ -37,7 +38,7 @@ export async function wantCertain(
               ${permanentRandom(plan, k)}, 'wanted', clock_timestamp()
          from ${rows.sql} d join ${source} s on ${sourceHasKeyOf(plan, 'd')}
         order by ${mappedKeyValues(plan)}, d.n
-       on conflict (${mappedKeyOf(plan, 'd').replaceAll('d.', '')}) do update
+       on conflict (${mappedKeyColumns(plan)}) do update
          set stratum = excluded.stratum, probability = 1, state = case old.state when 'leaving' then 'present' else old.state end
        where old.stratum <> excluded.stratum or old.state = 'leaving'`,
       [ids.map((id) => certain.get(id)?.stratum), ...rows.values],
@@ -56,13 +57,12 @@ export async function judgeByChance(
   pi0: number,
 ): Promise<void> {
   const { member } = plan.names;
-  const m = plan.targetKey.map((_, i) => `m${i + 1}`).join(', ');
   const casts = plan.targetKey.map(({ type }, i) => `$${i + 2}::text[]::${type}[]`).join(', ');
   for (let at = 0; at < leaving.length; at += judgedAtOnce) {
     const some = leaving.slice(at, at + judgedAtOnce);
     await throughDeadlocks(() =>
       pool.query(
-        `with d as (select * from unnest(${casts}) as d(${m})),
+        `with d as (select * from unnest(${casts}) as d(${mappedKeyColumns(plan)})),
          unwanted as (delete from ${member} m using d where ${sameMappedKey(plan, 'm', 'd')} and m.state = 'wanted' and m.u >= $1::float8)
          update ${member} m set stratum = case when m.u < $1::float8 then 'random' else m.stratum end,
                 probability = case when m.u < $1::float8 then $1::float8 else m.probability end,

@@ -28,6 +28,11 @@ export function sameMappedKey(plan: TablePlan, a: string, b: string): string {
     .join(' and ');
 }
 
+/** `m1, m2` */
+export function mappedKeyColumns(plan: TablePlan): string {
+  return list(range(plan.targetKey.length).map((i) => `m${i}`));
+}
+
 /** `k1, k2, m1, m2` */
 export function ourKeyColumns(plan: TablePlan): string {
   return list([

@@ -7,6 +7,7 @@ import {
   fixedDiffers,
   insertIntoTarget,
   type KeyBounds,
+  mappedKeyColumns,
   mappedKeyOf,
   ourKeyColumns,
   permanentRandom,
@@ -166,7 +167,7 @@ export async function refreshMembers(
         select ${keys}, case when d.has_room then 'new' else 'random' end, case when d.has_room then 1.0 else $4::float8 end,
                d.u, 'present', clock_timestamp()
           from fresh d where d.has_room or d.u < $4::float8
-        on conflict (${mappedKeyOf(plan, 'd').replaceAll('d.', '')}) do update set state = 'present', since = excluded.since
+        on conflict (${mappedKeyColumns(plan)}) do update set state = 'present', since = excluded.since
         returning ${ourKeyColumns(plan)}, stratum),
       room as (
         update foreshadow.lane set new_room = greatest(0, new_room - (select count(*) from fresh d where d.has_room))

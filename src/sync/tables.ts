@@ -1,6 +1,6 @@
 import { planLabel, type TablePlan } from '../core/plan.ts';
 import { ident } from '../db/ident.ts';
-import { mappedKeyOf, mappedKeyValues, ourKeyColumns, sourceKey } from './fragments.ts';
+import { mappedKeyColumns, mappedKeyValues, ourKeyColumns, sourceKey } from './fragments.ts';
 
 /** Empty rows that the key log is born with: 65 pages of nothing, which a vacuum without truncation never gives back. */
 const padding = 12_000;
@@ -49,20 +49,20 @@ export function migrationTablesSql(plan: TablePlan): string[] {
        autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 2147483647,
        vacuum_truncate = off)`,
     ...steadyPlansSql(plan),
-    `create index ${ident(`key_log_${planLabel(plan)}_mapped`)} on ${keyLog} (${mappedKeyOf(plan, keyLog).replaceAll(`${keyLog}.`, '')})`,
+    `create index ${ident(`key_log_${planLabel(plan)}_mapped`)} on ${keyLog} (${mappedKeyColumns(plan)})`,
 
     `create table ${changeEvent} as select ${k('')}, ' '::"char" as op, clock_timestamp() as at ${from}`,
     `create index on ${changeEvent} using brin (at)`,
 
     `create table ${member} as select ${k('')}, ${m}, ''::text as stratum, 0::float8 as probability, 0::float8 as u,
        ''::text as state, clock_timestamp() as since ${from}`,
-    `alter table ${member} add primary key (${mappedKeyOf(plan, member).replaceAll(`${member}.`, '')}),
+    `alter table ${member} add primary key (${mappedKeyColumns(plan)}),
        alter column stratum set not null, alter column state set not null,
        add check (state in ('wanted', 'present', 'leaving'))`,
     // in the order in which lanes admit: certain rows first, then by chance in order of u
     `create index on ${member} (state, (stratum = 'random'), u) where state <> 'present'`,
     // so that neither the certain rows nor a sample of the random ones asks for a look at all members
-    `create index on ${member} (${mappedKeyOf(plan, member).replaceAll(`${member}.`, '')}) where stratum <> 'random'`,
+    `create index on ${member} (${mappedKeyColumns(plan)}) where stratum <> 'random'`,
     `create index on ${member} (u) where stratum = 'random'`,
 
     `create table ${range} as select 0 as range_id, 0 as lane, ${k('lo_')}, ${k('hi_')}, ${k('cur_')}, false as done,

@@ -43,6 +43,8 @@ export async function estimates(
     readonly fraction: number;
   },
 ): Promise<BenchReport> {
+  if (options.only !== null && !(options.only in kinds))
+    throw new Error(`no copy called ${options.only}; there are: ${Object.keys(kinds).join(', ')}`);
   const report: Record<string, unknown> = { rows, rate: options.rate };
   for (const [name, { rows: itsRows, ...given }] of Object.entries(kinds))
     if (options.only === null || options.only === name)
