@@ -8,7 +8,8 @@ import { transaction, withClient } from '../db/tx.ts';
 import { rowMapAsRow } from '../sync/fragments.ts';
 import { setLaneMode } from '../sync/lane.queries.ts';
 import { dropMigrationTablesSql } from '../sync/tables.ts';
-import { instantNow, olderSnapshots, sayBlockers } from './cutover/blockers.queries.ts';
+import { sayBlockers } from './cutover/blockers.queries.ts';
+import { instantNow, OlderSnapshots } from './cutover/older-snapshots.ts';
 import { dropGuardSql, dropGuardTriggerSql, finalTable, guardedTables, physicalOf } from './cutover/swap.ts';
 import { partitionIndexes, settleIndexSql } from './deferred-indexes.ts';
 import { type BuildOptions, buildConcurrently } from './index-build.ts';
@@ -73,9 +74,9 @@ export async function settleTarget(
   // Taken after the commit is known: whoever starts later sees the swap.
   const instant = await withClient(pool, instantNow);
   // Of nobody is it known here that something else would answer him, so those that queue count too.
-  const older = () => withClient(pool, (client) => olderSnapshots(client, [], instant));
+  const snapshots = new OlderSnapshots([], instant);
   for (;;) {
-    const old = await older();
+    const old = await withClient(pool, (client) => snapshots.look(client));
     if (!old.length) break;
     const reason = `the swap is done; waiting for snapshots from before it, to drop the guard: ${sayBlockers(old)}`;
     if (!(await onWait(reason))) return false;

@@ -30,12 +30,14 @@ test('without a log, change times are followed from where they stopped, each onc
   expect(await look(db, migration)).toBe(100);
   expect(await look(db, migration)).toBe(0);
   await db.pool.query('update s set changed = clock_timestamp() where id in (7, 9)');
-  // transactions of others on this server may hold it back for a moment
+  // transactions of others on this server may hold it back for a moment, and a look may end between the two changes
+  let found = 0;
   await vi.waitFor(async () => {
-    const both = await Promise.all([look(db, migration), look(db, migration)]);
-    expect(both.sort()).toEqual([0, 2]);
+    for (const count of await Promise.all([look(db, migration), look(db, migration)])) found += count;
+    expect(found).toBe(2);
   }, 20_000);
-  expect((await taken(db, migration)).slice(1)).toEqual([expect.stringMatching(/^signals W[79],W[79]$/)]);
+  const changes = (await taken(db, migration)).slice(1).flatMap((batch) => batch.match(/W\d+/g));
+  expect(changes.sort()).toEqual(['W7', 'W9']);
 });
 
 test('a row of a transaction that commits late is not passed over', async () => {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
-import { olderSnapshots } from '../../src/migration/cutover/blockers.queries.ts';
+import { OlderSnapshots } from '../../src/migration/cutover/older-snapshots.ts';
 import { settleTarget } from '../../src/migration/finish-target.ts';
 import { atTheSwap, differenceSql, type RigOptions, rig } from '../chaos/rig.ts';
 import { failureOf } from '../support/migrations.ts';
@@ -135,10 +135,8 @@ describe('who stands in the way of the write cutover', () => {
       `set session authorization ${role}; begin isolation level repeatable read; select * from nothing`,
     );
     await ours.query(`set session authorization ${owner}`);
-    const seen = await olderSnapshots(ours, [m.plan.sourceOid], {
-      at: new Date(Date.now() + 60_000),
-      horizon: null,
-    });
+    const later = { at: new Date(Date.now() + 60_000), horizon: null, busy: false };
+    const seen = await new OlderSnapshots([m.plan.sourceOid], later).look(ours);
     expect(seen.map((blocker) => blocker.pid)).toContain(
       (reader as unknown as { processID: number }).processID,
     );

@@ -151,9 +151,13 @@ describe('the gentle cutover', () => {
     expect((await m.sql(twoRows)) as unknown).toEqual(changed);
   });
 
-  it('a young transaction that imports an old snapshot is waited for', async () => {
+  it.each([
+    ['', ''],
+    [', also where a transaction of before both goes on', 'begin; select pg_current_xact_id()'],
+  ])('a young transaction that imports an old snapshot is waited for%s', async (_, before) => {
     const m = await ready('any');
-    const [elder, young] = await Promise.all([m.db.client(), m.db.client()]);
+    const [elder, young, bystander] = await Promise.all([m.db.client(), m.db.client(), m.db.client()]);
+    await bystander.query(before); // no snapshot reaches beyond it: by that, old ones and new ones look alike
     await elder.query('begin isolation level repeatable read');
     const { rows } = await elder.query<{ snapshot: string }>('select pg_export_snapshot() as snapshot');
     work(m);
@@ -166,5 +170,22 @@ describe('the gentle cutover', () => {
     await elder.query('commit');
     await Promise.race([swap, sleep(3000)]);
     expect((await young.query(twoRows)).rows).toEqual(changed);
+    await young.query('commit');
+    expect((await swap).status).toBe('COMPLETED');
+  });
+
+  it('is not held up by readers that are new, though a transaction of before them goes on', async () => {
+    const m = await ready('any');
+    const [bystander, ...readers] = await Promise.all(Array.from({ length: 5 }, () => m.db.client()));
+    await bystander?.query('begin; select pg_current_xact_id()');
+    work(m);
+    let done = false;
+    const reading = readers.map(async (reader) => {
+      while (!done) await reader.query(`select count(*) from ${m.plan.names.overlay}`);
+    });
+    const { status } = await m.cutOverWrites({ maxAttempts: 10 });
+    done = true;
+    await Promise.all(reading);
+    expect(status).toBe('COMPLETED');
   });
 });

@@ -12,17 +12,15 @@ import { refreshUnique } from '../../sync/unique.queries.ts';
 import { type Migration, moveStatus, recordEvent, routeTo } from '../status.store.ts';
 import {
   gaveUpWaiting,
-  type Instant,
-  instantNow,
   keptSnapshots,
   lockHolders,
-  olderSnapshots,
   type Queued,
   queuedWithSnapshot,
   sayBlockers,
 } from './blockers.queries.ts';
 import { Blocked, type Exchange, StaleName } from './exchange.ts';
 import { type HandoverPlan, planHandovers } from './handovers.ts';
+import { type Instant, instantNow, OlderSnapshots } from './older-snapshots.ts';
 import { boundStamp, heldTables, lockRelatives, lockViewSql } from './relatives.ts';
 import { lastMinute, type Script } from './script.ts';
 import { withSwapXid } from './swap.ts';
@@ -107,7 +105,8 @@ async function prepare(
     const tables = [plan.names.source, ...handover.relatives.map(({ name }) => name)].join(', ');
     throw new Blocked(`waiting for long transactions on ${tables}: ${sayBlockers(holders)}`, holders);
   }
-  const early = await olderSnapshots(client, held, { at: exchange.complete.at, horizon: null });
+  const complete = { at: exchange.complete.at, horizon: null, busy: false };
+  const early = await new OlderSnapshots(held, complete).look(client);
   if (early.length)
     throw new Blocked(
       `waiting for snapshots from before ${exchange.complete.event}: ${sayBlockers(early)}`,
@@ -191,12 +190,13 @@ export async function easedSwap(
     log = await lookAtLog(client, plan);
   }
   await failpoint('cutover.drained');
+  const snapshots = new OlderSnapshots(held, log.at, definition.cutover.isolation);
   let queued: readonly Queued[] = [];
   for (;;) {
     // first who queues, then who is left: whoever gives up in between is seen by one of the two
     const [waiting, old] = await together(client, [
       () => queuedWithSnapshot(client, held),
-      () => olderSnapshots(client, held, log.at, definition.cutover.isolation),
+      () => snapshots.look(client),
     ]);
     queued = waiting;
     if (!old.length) break;

@@ -16,7 +16,7 @@ export interface Blocker {
   readonly query: string;
 }
 
-const blockerColumns = `a.pid, p.gid, coalesce(a.usename::text, p.owner::text, '') as who,
+export const blockerColumns = `a.pid, p.gid, coalesce(a.usename::text, p.owner::text, '') as who,
   coalesce(extract(epoch from clock_timestamp() - coalesce(a.xact_start, p.prepared)), 0)::float8 as age_s,
   coalesce(a.state, 'prepared') as state, left(coalesce(a.query, 'prepared transaction ' || p.gid), 200) as query`;
 
@@ -61,7 +61,7 @@ export interface Queued {
  * The sessions as they are now. A transaction sees pg_stat_activity as it was when it first looked, so that view is
  * thrown away before each look: else sessions that came since would be missed, and those that ended waited for.
  */
-async function lookAtSessions<Row extends object>(
+export async function lookAtSessions<Row extends object>(
   client: ClientBase,
   query: ReturnType<typeof prepared>,
 ): Promise<Row[]> {
@@ -72,7 +72,7 @@ async function lookAtSessions<Row extends object>(
   return rows;
 }
 
-/** Transactions with a snapshot that wait for a lock on one of these tables: those that {@link olderSnapshots} leaves out. */
+/** Transactions with a snapshot that wait for a lock on one of these tables: those that {@link OlderSnapshots} leaves out. */
 export function queuedWithSnapshot(client: ClientBase, relations: readonly number[]): Promise<Queued[]> {
   return lookAtSessions(
     client,
@@ -104,21 +104,6 @@ export async function gaveUpWaiting(
   return rows.map(({ pid }) => pid);
 }
 
-/** A moment that snapshots are compared with. */
-export interface Instant {
-  readonly at: Date | string;
-  /** the oldest transaction that was still running then: no snapshot taken later reaches back beyond it; null: not known */
-  readonly horizon: string | null;
-}
-
-/** Now, by the server's clock and by its transactions. */
-export async function instantNow(client: ClientBase): Promise<Instant> {
-  const { rows } = await client.query<Instant>(
-    'select clock_timestamp()::text as at, pg_snapshot_xmin(pg_current_snapshot())::xid::text as horizon',
-  );
-  return rows[0] as Instant;
-}
-
 /**
  * Functions that are not VOLATILE and may read S: their queries use the snapshot of the statement that calls them, so one
  * that queues for S meanwhile goes on with the old one. Found by the table's name in their source, or by SQL that they
@@ -136,40 +121,6 @@ export async function statementSnapshotReaders(client: ClientBase, plan: TablePl
     [plan.sourceOid],
   );
   return rows.map(({ name }) => name);
-}
-
-/**
- * Sessions of this database that may still read by a snapshot from before `instant`. Writers queued for one of the tables
- * that are held are left out
- * (the guard trigger answers them); those that queue to lock rows (SELECT … FOR UPDATE) only where the application is
- * known to use READ COMMITTED, since no trigger fires for a read and isolation cannot be seen from outside. Such a reader would reach the new table by name and find rows missing, without an error.
- *
- * A session is older if its transaction began before the instant, or if its snapshot reaches back to before `horizon`: a
- * young transaction may have imported the snapshot of an older one, and clocks may be set back.
- *
- * A session whose start we may not see (another role's, without pg_read_all_stats) counts as older.
- */
-export function olderSnapshots(
-  client: ClientBase,
-  relations: readonly number[],
-  { at, horizon }: Instant,
-  isolation: 'any' | 'read-committed' = 'read-committed',
-): Promise<(Blocker & { readonly queued: boolean })[]> {
-  return lookAtSessions(
-    client,
-    prepared(
-      `select ${blockerColumns},
-            exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = any ($1::oid[]) and not l.granted) as queued
-       from pg_stat_activity a left join pg_prepared_xacts p on false
-      where a.datname = current_database() and a.pid <> pg_backend_pid()
-        and coalesce(a.backend_type, '') not in ('autovacuum worker', 'walsender')
-        and a.backend_xmin is not null
-        and (coalesce(a.xact_start, '-infinity') < $2::timestamptz or age(a.backend_xmin) > age($4::text::xid))
-        and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = any ($1::oid[]) and not l.granted
-                           and ($3 or l.mode <> 'RowShareLock'))`,
-      [relations, at, isolation === 'read-committed', horizon],
-    ),
-  );
 }
 
 /**
