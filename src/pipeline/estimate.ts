@@ -9,6 +9,8 @@ export interface Point {
   readonly rows: number;
   /** of the time that may be worked, from now on */
   readonly share: number;
+  /** of the application's, brought to the target by then */
+  readonly changes?: number;
 }
 
 export interface Estimate {
@@ -45,20 +47,28 @@ export function recentPoints(points: readonly Point[], total: number): readonly 
 /** Something that holds all work for this many seconds may do so for ever. */
 const longestStop = 10;
 
+/** What work on many rows goes on under. */
+export interface Conditions {
+  /** something holds it where it is */
+  readonly held: boolean;
+  /** rows a second that it may reach; null: none */
+  readonly limit: number | null;
+  /** the share that it may rise to; 1 when absent */
+  readonly most?: number;
+  /** what a change costs once its row has passed, in rows; 0 when absent */
+  readonly rowsPerChange?: number;
+}
+
 /**
  * Rate of the work, and how long the rest takes. Where something holds it back, or ever did, it goes on at the rate of
- * lately, since what came may come again: the share of this moment says little about that of the next minute. Else it rises
- * to full speed, which is rows by the time that may be worked.
- * @param held whether something holds it where it is
- * @param limit rows a second that it may reach; null: none
- * @param most the share that it may rise to
+ * lately, less what it will still lose: what came may come again, and the share of this moment says little about that of the
+ * next minute. What it loses: the more rows have passed, the more of the application's changes meet rows of the target, and
+ * what that writes is taken from the same budget. Else it rises to full speed, which is rows by the time that may be worked.
  */
 export function estimate(
   points: readonly Point[],
   total: number,
-  held: boolean,
-  limit: number | null,
-  most = 1,
+  { held, limit, most = 1, rowsPerChange = 0 }: Conditions,
 ): Estimate {
   const last = points.at(-1);
   const recent = recentPoints(points, total);
@@ -72,8 +82,9 @@ export function estimate(
   const fullSpeed = rate / lately;
   const stopped = meanShare(recent.filter(({ at }) => at >= last.at - longestStop)) <= 0;
   if (held && stopped) return { rate, eta: null, fullSpeed }; // nobody knows for how long
+  if (held || fell(points))
+    return { rate, eta: heldBack(first, last, total, { limit, rowsPerChange }), fullSpeed };
   const limited = (speed: number) => Math.min(speed, limit ?? Number.POSITIVE_INFINITY);
-  if (held || fell(points)) return { rate, eta: left / limited(rate), fullSpeed };
   const atShare = (share: number) => limited(fullSpeed * share);
   let rows = left;
   let { share } = last;
@@ -87,6 +98,32 @@ export function estimate(
   }
   return { rate, eta: eta + rows / atShare(share), fullSpeed };
 }
+
+/** From this share of a limit on it is the limit that work goes by. */
+const nearly = 0.9;
+
+/** Seconds that the rest takes at the rate seen, less what it will still lose. */
+function heldBack(
+  first: Point,
+  last: Point,
+  total: number,
+  { limit, rowsPerChange }: { readonly limit: number | null; readonly rowsPerChange: number },
+): number {
+  const seconds = last.at - first.at;
+  const rate = (last.rows - first.rows) / seconds;
+  const left = Math.max(0, total - last.rows);
+  if (limit !== null && rate >= limit * nearly) return left / limit;
+  const changes = Math.max(0, (last.changes ?? 0) - (first.changes ?? 0)) / seconds;
+  const middle = (first.rows + last.rows) / 2 / total;
+  // by the last row; the throttle leaves the copy half of the WAL there may be, whatever others write
+  const loses = Math.min(changes * rowsPerChange, rate / (2 - middle));
+  const now = rate - loses * (last.rows / total - middle); // what was seen is the rate in the middle of it
+  const byLimit = limit === null ? 0 : left / limit;
+  return Math.max(byLimit, (left / now) * stretch((loses * left) / total / now));
+}
+
+/** How much longer it takes when the rate falls by `decline` to the end, evenly over the rows: ∫ dx / (1 − decline · x). */
+const stretch = (decline: number) => (decline > 0 ? -Math.log(1 - decline) / decline : 1);
 
 /** Whether it was slowed down meanwhile. A share of nothing is a stand to measure, or a stop, which is followed by less. */
 function fell(points: readonly Point[]): boolean {

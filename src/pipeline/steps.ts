@@ -209,10 +209,20 @@ export async function copyRest(run: Run): Promise<boolean> {
   const [first, last] = [points[0], points.at(-1)];
   const spacing = (run.at - (first?.at ?? run.at)) / 500;
   if (!last || done || run.at - last.at >= Math.max(0.2, spacing))
-    points.push({ at: run.at, rows: copied, share: run.lanes?.pace.share ?? 1 });
+    points.push({
+      at: run.at,
+      rows: copied,
+      share: run.lanes?.pace.share ?? 1,
+      changes: run.lanes?.totals.taken ?? 0,
+    });
   const { held = false, most = 1 } = throttle?.drive ?? {};
   const limit = run.lanes?.pace.rowsPerSecond ?? null;
-  const { rate, eta, fullSpeed } = estimate(points, total, held, limit, most);
+  const { rate, eta, fullSpeed } = estimate(points, total, {
+    held,
+    limit,
+    most,
+    rowsPerChange: throttle?.rowsPerChange ?? 0,
+  });
   if (!done && run.due('compare speed', 3))
     run.compareSpeed = await compareSpeed(ctx.pool, migration.plan, ctx.clock, run.compareSpeed);
   const after =
@@ -327,7 +337,7 @@ function verificationLeft(run: Run, progress: VerificationProgress): number | nu
   const rows = rowsCompared(progress);
   run.compared.push({ at: run.at, rows, share: run.lanes?.pace.share ?? 1 });
   const total = Math.max(progress.compared, Number(run.migration.rows_total)) * (1 + lookUp);
-  return estimate(run.compared, total, run.throttle?.drive.held ?? false, null).eta;
+  return estimate(run.compared, total, { held: run.throttle?.drive.held ?? false, limit: null }).eta;
 }
 
 /** IN_PROGRESS → COMPLETED. */

@@ -30,26 +30,28 @@ describe('the time that a copy has left, after a tenth of it', () => {
   ])('of one %s: within a fifth', (_, share, total, speed) => {
     const { points, seconds } = copy(total, speed, share);
     const { seen, at } = afterTenth(points, total);
-    const { eta } = estimate(seen, total, false, null);
+    const { eta } = estimate(seen, total, { held: false, limit: null });
     expect(Math.abs((eta as number) - (seconds - at)) / (seconds - at)).toBeLessThan(0.2);
   });
 
   it('of one that is held where it is, or limited: at the rate of lately', () => {
     const points = [0, 1, 2, 3].map((at) => ({ at, rows: at * 1000, share: 0.1 }));
-    expect(estimate(points, 10_000, true, null)).toEqual({
+    expect(estimate(points, 10_000, { held: true, limit: null })).toEqual({
       rate: 1000,
       eta: 7,
       fullSpeed: expect.closeTo(10_000, 5),
     });
-    expect(estimate(points, 10_000, false, 1000).eta).toBeCloseTo(7, 5);
-    expect(estimate(points, 10_000, true, 100).eta, 'a limit that was set just now').toBe(70);
-    expect(estimate(points, 10_000, false, null).eta).toBeLessThan(4);
+    expect(estimate(points, 10_000, { held: false, limit: 1000 }).eta).toBeCloseTo(7, 5);
+    expect(estimate(points, 10_000, { held: true, limit: 100 }).eta, 'a limit that was set just now').toBe(
+      70,
+    );
+    expect(estimate(points, 10_000, { held: false, limit: null }).eta).toBeLessThan(4);
   });
 
   it('of one that was slowed down at its start, and rises again: at the rate of lately', () => {
     const points = [0.25, 0.06, 0.12, 0.24, 0.48].map((share, at) => ({ at, rows: at * 1000, share }));
-    expect(estimate(points, 40_000, false, null).eta).toBe(36);
-    expect(estimate(points.slice(1), 40_000, false, null).eta).toBeLessThan(20);
+    expect(estimate(points, 40_000, { held: false, limit: null }).eta).toBe(36);
+    expect(estimate(points.slice(1), 40_000, { held: false, limit: null }).eta).toBeLessThan(20);
   });
 
   it('of one that was slowed down two minutes ago: at what it was slowed down to', () => {
@@ -60,13 +62,47 @@ describe('the time that a copy has left, after a tenth of it', () => {
       rows += 1000 * share;
       return point;
     });
-    expect(estimate(points, 100_000, true, null).eta).toBeCloseTo((100_000 - 37_400) / 100, 0);
+    expect(estimate(points, 100_000, { held: true, limit: null }).eta).toBeCloseTo(
+      (100_000 - 37_400) / 100,
+      0,
+    );
+  });
+
+  it('of one that is held, and gets slower the more is copied, as changes meet more of its rows', () => {
+    const total = 1e6;
+    const points: Point[] = [];
+    for (let at = 0, rows = 0; rows < total; at++) {
+      points.push({ at, rows, share: 0.1, changes: 20 * at });
+      rows += 5000 - (20 * 80 * rows) / total;
+    }
+    const end = points.length;
+    const conditions = { held: true, limit: null, rowsPerChange: 80 };
+    const off = (seen: readonly Point[], given = conditions) => {
+      const left = end - seen.at(-1)!.at;
+      return ((estimate(seen, total, given).eta as number) - left) / left;
+    };
+    // the whole of it, and one that another process has taken up in the middle
+    for (const seen of [points, points.slice(150)])
+      for (let i = 60; i < seen.length - 20; i++)
+        expect(Math.abs(off(seen.slice(0, i + 1))), `after ${i} s`).toBeLessThan(0.04);
+    const seen = points.slice(0, 25);
+    expect(off(seen, { ...conditions, rowsPerChange: 0 })).toBeLessThan(-0.15);
+    const limited = (limit: number) => estimate(seen, total, { ...conditions, limit }).eta;
+    const left = total - seen.at(-1)!.rows;
+    expect(limited(5000), 'at its limit, which it can keep').toBe(left / 5000);
+    expect(limited(100)).toBe(left / 100);
+    const most = estimate(seen, total, { ...conditions, rowsPerChange: 1e9 }).eta as number;
+    expect(most, 'half of its rate is left to it').toBeLessThan((left / 5000) * 1.5);
   });
 
   it('is not told from nothing', () => {
-    expect(estimate([], 100, false, null)).toEqual({ rate: null, eta: null, fullSpeed: null });
+    expect(estimate([], 100, { held: false, limit: null })).toEqual({
+      rate: null,
+      eta: null,
+      fullSpeed: null,
+    });
     const points = [0, 1].map((at) => ({ at, rows: at, share: 1 }));
-    expect(estimate(points, 1000, false, null)).toMatchObject({ rate: 1, eta: null });
+    expect(estimate(points, 1000, { held: false, limit: null })).toMatchObject({ rate: 1, eta: null });
   });
 
   it('forgets what it was long ago', () => {
@@ -77,7 +113,7 @@ describe('the time that a copy has left, after a tenth of it', () => {
     }));
     expect(recentPoints(points, 1000)[0]?.at, 'the latest third').toBe(400);
     expect(recentPoints(points.slice(0, 300), 1000)[0]?.at, 'two minutes').toBe(179);
-    expect(estimate(points, 1e5, false, null).rate).toBe(100);
+    expect(estimate(points, 1e5, { held: false, limit: null }).rate).toBe(100);
     expect(recentPoints(points.slice(0, 370), 36_500)[0]?.at, 'how it started').toBe(361);
   });
 
@@ -92,7 +128,7 @@ describe('the time that a copy has left, after a tenth of it', () => {
     for (let end = 150; end < 400; end++) {
       const seen = points.slice(0, end);
       const left = (220_000 - seen.at(-1)!.rows) / 2500;
-      const { eta } = estimate(seen, 220_000, end % 3 === 0, null);
+      const { eta } = estimate(seen, 220_000, { held: end % 3 === 0, limit: null });
       expect(Math.abs((eta as number) - left) / left).toBeLessThan(0.1);
     }
   });

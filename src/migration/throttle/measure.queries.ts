@@ -70,6 +70,8 @@ export interface ServerSettings {
   readonly maxConnections: number;
   readonly walPerCheckpoint: number;
   readonly slotKeep: number | null;
+  /** bytes of WAL that the first change of a page after a checkpoint takes; 0 with full_page_writes off */
+  readonly fullPage: number;
 }
 
 export async function serverSettings(db: Pool | ClientBase): Promise<ServerSettings> {
@@ -77,7 +79,8 @@ export async function serverSettings(db: Pool | ClientBase): Promise<ServerSetti
     // WAL forces a checkpoint after this much of it, so that max_wal_size holds while the checkpoint is spread
     `select current_setting('server_version_num')::int as version, current_setting('max_connections')::int as "maxConnections",
             pg_size_bytes(current_setting('max_wal_size')) / (1 + current_setting('checkpoint_completion_target')::float8) as "walPerCheckpoint",
-            (select nullif(setting, '-1')::float8 * 1048576 from pg_settings where name = 'max_slot_wal_keep_size') as "slotKeep"`,
+            (select nullif(setting, '-1')::float8 * 1048576 from pg_settings where name = 'max_slot_wal_keep_size') as "slotKeep",
+            case when current_setting('full_page_writes')::bool then current_setting('block_size')::int else 0 end as "fullPage"`,
   );
   return rows[0] as ServerSettings;
 }

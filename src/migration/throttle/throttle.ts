@@ -140,6 +140,16 @@ export class Throttle {
     return this.#drive;
   }
 
+  /**
+   * What a change of the application's costs once its row has been copied, in rows that could be copied instead: the WAL of
+   * two full pages, one of the target and one of its key's index, as changes of rows here and there mostly meet pages that
+   * were not changed since the last checkpoint. 0 where that is not known.
+   */
+  get rowsPerChange(): number {
+    const perRow = this.#wal.bytesPerRow;
+    return perRow && this.#server ? (2 * this.#server.fullPage) / perRow : 0;
+  }
+
   get state(): ThrottleState {
     const m = this.#measured;
     const lags = m?.standbys?.map(({ lag_s }) => lag_s ?? 0) ?? [];

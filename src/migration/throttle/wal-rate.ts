@@ -82,9 +82,14 @@ export class WalRate {
     this.#looks = [];
   }
 
+  /** bytes that a copied row takes, at most; null before enough were copied to tell */
+  get bytesPerRow(): number | null {
+    return this.#perRow.length ? Math.min(...this.#perRow.map(({ bytes }) => bytes)) : null;
+  }
+
   #ofRows(rows: number): number | null {
     if (rows === 0) return 0;
-    return this.#perRow.length ? rows * Math.min(...this.#perRow.map(({ bytes }) => bytes)) : null;
+    return this.bytesPerRow === null ? null : rows * this.bytesPerRow;
   }
 
   /** The share at which the copy is driven from the last look on. */
