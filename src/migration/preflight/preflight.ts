@@ -2,7 +2,7 @@ import type { ClientBase, Pool } from 'pg';
 import type { MigrationFile } from '../../config/migration-file.ts';
 import { ForeshadowError } from '../../core/errors.ts';
 import type { MappedColumn, PhysicalNames, TablePlan } from '../../core/plan.ts';
-import { type CatalogTable, type KeyIndex, keyIndexes, readTable } from '../../db/catalog.ts';
+import { type CatalogTable, keyIndexes, readTable } from '../../db/catalog.ts';
 import { ident, parseQualifiedName } from '../../db/ident.ts';
 import { withClient } from '../../db/tx.ts';
 import { captureTrigger } from '../../sync/capture.ts';
@@ -10,7 +10,7 @@ import { forwardMove } from '../cutover/move.ts';
 import { partialKeyColumns } from '../key-map.ts';
 import { type Check, firstRefusal, ok, refuse, warn } from './checks.ts';
 import { dependentsOfSource, dependentsOfTarget } from './dependents.ts';
-import { replaceColumns } from './expression.ts';
+import { keyColumn, sourceKeyOf, targetKeyOf } from './keys.ts';
 import { lostUniqueIndexes, refusedPartitions } from './partitions.ts';
 import { partsOfSource } from './parts.ts';
 import { preparedStatements } from './prepared.ts';
@@ -149,7 +149,13 @@ async function examine(
   let draft: DraftPlan | null = null;
   // what was refused is not run either
   if (!(sourceKey instanceof ForeshadowError) && !map.errors.length && !back.errors.length) {
-    const targetKey = targetKeyOf(file, map.columns, await keyIndexes(client, target.oid), sourceKey.columns);
+    const targetKey = targetKeyOf(
+      file,
+      map.columns,
+      await keyIndexes(client, target.oid),
+      source,
+      sourceKey.columns,
+    );
     if (targetKey instanceof ForeshadowError) {
       checks.push(refuse('target key', targetKey));
     } else {
@@ -236,10 +242,6 @@ async function isCaptured(client: ClientBase, { oid }: CatalogTable): Promise<bo
   return rowCount !== 0;
 }
 
-function keyColumn(table: CatalogTable, name: string): { name: string; type: string } {
-  return { name, type: (table.columns.find((column) => column.name === name) as { type: string }).type };
-}
-
 const tablesOf = (source: CatalogTable, target: CatalogTable, columns: readonly MappedColumn[]) => ({
   sourceOid: source.oid,
   targetOid: target.oid,
@@ -252,48 +254,6 @@ const tablesOf = (source: CatalogTable, target: CatalogTable, columns: readonly 
   columns,
   targetOrder: target.columns.map((column) => column.name),
 });
-
-function sourceKeyOf(file: MigrationFile, indexes: readonly KeyIndex[]): KeyIndex | ForeshadowError {
-  const same = indexes.find((index) => index.columns.join('\0') === file.key.join('\0'));
-  if (same) return same;
-  const usable = indexes.map((index) => `[${index.columns.join(', ')}]`).join(' or ') || 'none';
-  return new ForeshadowError(
-    'NO_KEY',
-    `${file.source} has no key on [${file.key.join(', ')}]; usable, in this order of columns: ${usable}`,
-  );
-}
-
-/** The first unique index of the target all of whose columns come from source key columns alone. */
-function targetKeyOf(
-  file: MigrationFile,
-  columns: readonly MappedColumn[],
-  indexes: readonly KeyIndex[],
-  sourceKey: readonly string[],
-): TablePlan['targetKey'] | ForeshadowError {
-  for (const index of indexes) {
-    const mapped = index.columns.map((name) => columns.find((column) => column.name === name));
-    const fits = mapped.every(
-      (column) => column?.reads.length && column.reads.every((read) => sourceKey.includes(read)),
-    );
-    const whole = sourceKey.every((name) => mapped.some((column) => column?.reads.includes(name)));
-    if (fits && whole) {
-      return (mapped as MappedColumn[]).map(({ name, type, value }) => {
-        const ofParameters = replaceColumns(value, (column) => `$${sourceKey.indexOf(column) + 1}`);
-        return {
-          name,
-          type,
-          value,
-          ofParameters,
-          ofColumns: replaceColumns(value, (column) => ident(column)),
-        };
-      });
-    }
-  }
-  return new ForeshadowError(
-    'NO_KEY',
-    `${file.target} has no primary key, or unique index over not-null columns, that comes from [${sourceKey.join(', ')}] alone`,
-  );
-}
 
 /** Whether the write cutover can be taken back, said before anything begins. */
 function sayWayBack(reasons: readonly string[]): Check {
