@@ -11,6 +11,8 @@ export interface Point {
   readonly share: number;
   /** of the application's, brought to the target by then */
   readonly changes?: number;
+  /** what such a change costs once its row has passed, in rows of the work; null: at this moment that cannot be told */
+  readonly rowsPerChange?: number | null;
 }
 
 export interface Estimate {
@@ -55,8 +57,6 @@ export interface Conditions {
   readonly limit: number | null;
   /** the share that it may rise to; 1 when absent */
   readonly most?: number;
-  /** what a change costs once its row has passed, in rows; 0 when absent */
-  readonly rowsPerChange?: number;
 }
 
 /**
@@ -68,7 +68,7 @@ export interface Conditions {
 export function estimate(
   points: readonly Point[],
   total: number,
-  { held, limit, most = 1, rowsPerChange = 0 }: Conditions,
+  { held, limit, most = 1 }: Conditions,
 ): Estimate {
   const last = points.at(-1);
   const recent = recentPoints(points, total);
@@ -82,8 +82,7 @@ export function estimate(
   const fullSpeed = rate / lately;
   const stopped = meanShare(recent.filter(({ at }) => at >= last.at - longestStop)) <= 0;
   if (held && stopped) return { rate, eta: null, fullSpeed }; // nobody knows for how long
-  if (held || fell(points))
-    return { rate, eta: heldBack(first, last, total, { limit, rowsPerChange }), fullSpeed };
+  if (held || fell(points)) return { rate, eta: heldBack(recent, total, limit), fullSpeed };
   const limited = (speed: number) => Math.min(speed, limit ?? Number.POSITIVE_INFINITY);
   const atShare = (share: number) => limited(fullSpeed * share);
   let rows = left;
@@ -102,21 +101,19 @@ export function estimate(
 /** From this share of a limit on it is the limit that work goes by. */
 const nearly = 0.9;
 
-/** Seconds that the rest takes at the rate seen, less what it will still lose. */
-function heldBack(
-  first: Point,
-  last: Point,
-  total: number,
-  { limit, rowsPerChange }: { readonly limit: number | null; readonly rowsPerChange: number },
-): number {
+/** Seconds that the rest takes at the rate seen in these points, less what it will still lose. */
+function heldBack(points: readonly Point[], total: number, limit: number | null): number {
+  const [first, last] = [points[0] as Point, points.at(-1) as Point];
   const seconds = last.at - first.at;
   const rate = (last.rows - first.rows) / seconds;
   const left = Math.max(0, total - last.rows);
   if (limit !== null && rate >= limit * nearly) return left / limit;
   const changes = Math.max(0, (last.changes ?? 0) - (first.changes ?? 0)) / seconds;
+  const costs = points.flatMap(({ rowsPerChange }) => rowsPerChange ?? []);
+  const cost = costs.length ? costs.reduce((a, b) => a + b) / costs.length : 0;
   const middle = (first.rows + last.rows) / 2 / total;
   // by the last row; the throttle leaves the copy half of the WAL there may be, whatever others write
-  const loses = Math.min(changes * rowsPerChange, rate / (2 - middle));
+  const loses = Math.min(changes * cost, rate / (2 - middle));
   const now = rate - loses * (last.rows / total - middle); // what was seen is the rate in the middle of it
   const byLimit = limit === null ? 0 : left / limit;
   return Math.max(byLimit, (left / now) * stretch((loses * left) / total / now));

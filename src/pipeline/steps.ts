@@ -214,15 +214,11 @@ export async function copyRest(run: Run): Promise<boolean> {
       rows: copied,
       share: run.lanes?.pace.share ?? 1,
       changes: run.lanes?.totals.taken ?? 0,
+      rowsPerChange: throttle?.rowsPerChange ?? null,
     });
   const { held = false, most = 1 } = throttle?.drive ?? {};
   const limit = run.lanes?.pace.rowsPerSecond ?? null;
-  const { rate, eta, fullSpeed } = estimate(points, total, {
-    held,
-    limit,
-    most,
-    rowsPerChange: throttle?.rowsPerChange ?? 0,
-  });
+  const { rate, eta, fullSpeed } = estimate(points, total, { held, limit, most });
   if (!done && run.due('compare speed', 3))
     run.compareSpeed = await compareSpeed(ctx.pool, migration.plan, ctx.clock, run.compareSpeed);
   const after =

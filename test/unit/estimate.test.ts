@@ -70,28 +70,39 @@ describe('the time that a copy has left, after a tenth of it', () => {
 
   it('of one that is held, and gets slower the more is copied, as changes meet more of its rows', () => {
     const total = 1e6;
-    const points: Point[] = [];
-    for (let at = 0, rows = 0; rows < total; at++) {
-      points.push({ at, rows, share: 0.1, changes: 20 * at });
-      rows += 5000 - (20 * 80 * rows) / total;
-    }
+    const copyAt = (rowsPerChange: number | null): Point[] => {
+      const points: Point[] = [];
+      for (let at = 0, rows = 0; rows < total; at++) {
+        points.push({ at, rows, share: 0.1, changes: 20 * at, rowsPerChange });
+        rows += 5000 - (20 * 80 * rows) / total;
+      }
+      return points;
+    };
+    const points = copyAt(80);
     const end = points.length;
-    const conditions = { held: true, limit: null, rowsPerChange: 80 };
-    const off = (seen: readonly Point[], given = conditions) => {
+    const off = (seen: readonly Point[]) => {
       const left = end - seen.at(-1)!.at;
-      return ((estimate(seen, total, given).eta as number) - left) / left;
+      return ((estimate(seen, total, { held: true, limit: null }).eta as number) - left) / left;
     };
     // the whole of it, and one that another process has taken up in the middle
     for (const seen of [points, points.slice(150)])
       for (let i = 60; i < seen.length - 20; i++)
         expect(Math.abs(off(seen.slice(0, i + 1))), `after ${i} s`).toBeLessThan(0.04);
     const seen = points.slice(0, 25);
-    expect(off(seen, { ...conditions, rowsPerChange: 0 })).toBeLessThan(-0.15);
-    const limited = (limit: number) => estimate(seen, total, { ...conditions, limit }).eta;
+    const costing = (cost: (i: number) => number | null) =>
+      off(seen.map((point, i) => ({ ...point, rowsPerChange: cost(i) })));
+    expect(costing(() => null)).toBeLessThan(-0.15);
+    expect(
+      costing((i) => (i % 2 ? 80 : null)),
+      'where it can be told',
+    ).toBe(off(seen));
+    const half = costing((i) => (i % 2 ? 160 : 0));
+    expect(Math.abs(half - off(seen)), 'held by something else for half of the time').toBeLessThan(0.02);
+    const limited = (limit: number) => estimate(seen, total, { held: true, limit }).eta;
     const left = total - seen.at(-1)!.rows;
     expect(limited(5000), 'at its limit, which it can keep').toBe(left / 5000);
     expect(limited(100)).toBe(left / 100);
-    const most = estimate(seen, total, { ...conditions, rowsPerChange: 1e9 }).eta as number;
+    const most = estimate(copyAt(1e9).slice(0, 25), total, { held: true, limit: null }).eta as number;
     expect(most, 'half of its rate is left to it').toBeLessThan((left / 5000) * 1.5);
   });
 

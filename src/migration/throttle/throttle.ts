@@ -141,13 +141,16 @@ export class Throttle {
   }
 
   /**
-   * What a change of the application's costs once its row has been copied, in rows that could be copied instead: the WAL of
-   * two full pages, one of the target and one of its key's index, as changes of rows here and there mostly meet pages that
-   * were not changed since the last checkpoint. 0 where that is not known.
+   * What a change of the application's costs once its row has been copied, in rows that could be copied instead. Where WAL
+   * holds the copy back: that of two full pages, one of the target and one of its key's index, as changes of rows here and
+   * there mostly meet pages that were not changed since the last checkpoint. 0 where something else does; null: nothing does.
    */
-  get rowsPerChange(): number {
+  get rowsPerChange(): number | null {
+    const { source } = this.#drive;
+    if (source === null) return null;
     const perRow = this.#wal.bytesPerRow;
-    return perRow && this.#server ? (2 * this.#server.fullPage) / perRow : 0;
+    if (!perRow || !this.#server || (source !== 'wal' && source !== 'checkpoints')) return 0;
+    return (2 * this.#server.fullPage) / perRow;
   }
 
   get state(): ThrottleState {
