@@ -76,7 +76,7 @@ export async function settleTarget(
   // Of nobody is it known here that something else would answer him, so those that queue count too.
   const snapshots = new OlderSnapshots([], instant);
   for (;;) {
-    const old = await withClient(pool, (client) => snapshots.look(client));
+    const { left: old } = await withClient(pool, (client) => snapshots.look(client));
     if (!old.length) break;
     const reason = `the swap is done; waiting for snapshots from before it, to drop the guard: ${sayBlockers(old)}`;
     if (!(await onWait(reason))) return false;

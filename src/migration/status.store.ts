@@ -180,12 +180,21 @@ function assignments(columns: StatusColumns, first: number): { sql: string; valu
   return { sql, values };
 }
 
-/** Updates the row without moving the state. Column names come from our code only. */
-export async function updateStatus(db: Pool | ClientBase, id: number, columns: StatusColumns): Promise<void> {
-  const { sql, values } = assignments(columns, 2);
+/**
+ * Updates the row without moving the state. Column names come from our code only.
+ * @param only what it says holds in this state alone: nothing is written when somebody else has moved it
+ */
+export async function updateStatus(
+  db: Pool | ClientBase,
+  id: number,
+  columns: StatusColumns,
+  only: MigrationStatus | null = null,
+): Promise<void> {
+  const { sql, values } = assignments(columns, 3);
   await (db as Pool).query(
-    `update foreshadow.migration_status set updated_at = clock_timestamp()${sql} where id = $1`,
-    [id, ...values],
+    `update foreshadow.migration_status set updated_at = clock_timestamp()${sql}
+      where id = $1 and ($2::text is null or status = $2)`,
+    [id, only, ...values],
   );
 }
 

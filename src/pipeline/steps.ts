@@ -366,7 +366,8 @@ export async function settle(run: Run, patient = true): Promise<void> {
     return patient && !run.over;
   });
   if (!settled) return;
-  await updateStatus(run.ctx.pool, run.migration.id, { settled_at: databaseNow, wait_reason: null });
+  const { id, status } = run.migration;
+  await updateStatus(run.ctx.pool, id, { settled_at: databaseNow, wait_reason: null }, status);
   await run.refresh();
 }
 

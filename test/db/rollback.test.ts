@@ -8,6 +8,7 @@ import { settleTarget } from '../../src/migration/finish-target.ts';
 import { preflight } from '../../src/migration/preflight/preflight.ts';
 import { updateStatus } from '../../src/migration/status.store.ts';
 import { describeMigration } from '../../src/migration/status.ts';
+import { prepareWayBack } from '../../src/migration/way-back/prepare.ts';
 import { rollbackExchange } from '../../src/migration/way-back/rollback.ts';
 import { finalizeMigration, rollBackMigration } from '../../src/pipeline.ts';
 import { Lanes } from '../../src/sync/lanes.ts';
@@ -95,6 +96,18 @@ describe('rollback', () => {
       `insert into s (id, amount_cents, name) values (3000, 1, 'later') returning n::int`,
     );
     expect(next, 'numbers go on').toEqual({ n: 503 });
+  });
+
+  it('is still open when a process that was stopped before the swap goes on to prepare it', async () => {
+    const m = await completed();
+    const now = await m.reload();
+    const stopped = prepareWayBack(m.db.pool, { ...now, status: 'IN_PROGRESS' }, async () => {});
+    expect(await failureOf(stopped)).toMatchObject({ code: 'CONFLICT' });
+    expect((await m.reload()).physical).toEqual(now.physical);
+    await updateStatus(m.db.pool, now.id, { wait_reason: 'of another state' }, 'ROLLED_BACK');
+    expect((await m.reload()).wait_reason).toBeNull();
+    await rollBack(m);
+    expect((await m.reload()).status).toBe('ROLLED_BACK');
   });
 
   it('while five sessions write, loses nothing and adds nothing', async () => {

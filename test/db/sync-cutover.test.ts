@@ -136,7 +136,7 @@ describe('who stands in the way of the write cutover', () => {
     );
     await ours.query(`set session authorization ${owner}`);
     const later = { at: new Date(Date.now() + 60_000), horizon: null, busy: false };
-    const seen = await new OlderSnapshots([m.plan.sourceOid], later).look(ours);
+    const { left: seen } = await new OlderSnapshots([m.plan.sourceOid], later).look(ours);
     expect(seen.map((blocker) => blocker.pid)).toContain(
       (reader as unknown as { processID: number }).processID,
     );

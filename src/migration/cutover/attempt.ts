@@ -10,17 +10,10 @@ import { markAsLaneSql } from '../../sync/lane.ts';
 import { refreshAll } from '../../sync/refresh.queries.ts';
 import { refreshUnique } from '../../sync/unique.queries.ts';
 import { type Migration, moveStatus, recordEvent, routeTo } from '../status.store.ts';
-import {
-  gaveUpWaiting,
-  keptSnapshots,
-  lockHolders,
-  type Queued,
-  queuedWithSnapshot,
-  sayBlockers,
-} from './blockers.queries.ts';
+import { keptSnapshots, lockHolders, sayBlockers } from './blockers.queries.ts';
 import { Blocked, type Exchange, StaleName } from './exchange.ts';
 import { type HandoverPlan, planHandovers } from './handovers.ts';
-import { type Instant, instantNow, OlderSnapshots } from './older-snapshots.ts';
+import { gaveUpWaiting, type Instant, instantNow, OlderSnapshots, type Queued } from './older-snapshots.ts';
 import { boundStamp, heldTables, lockRelatives, lockViewSql } from './relatives.ts';
 import { lastMinute, type Script } from './script.ts';
 import { withSwapXid } from './swap.ts';
@@ -106,7 +99,7 @@ async function prepare(
     throw new Blocked(`waiting for long transactions on ${tables}: ${sayBlockers(holders)}`, holders);
   }
   const complete = { at: exchange.complete.at, horizon: null, busy: false };
-  const early = await new OlderSnapshots(held, complete).look(client);
+  const { left: early } = await new OlderSnapshots(held, complete).look(client);
   if (early.length)
     throw new Blocked(
       `waiting for snapshots from before ${exchange.complete.event}: ${sayBlockers(early)}`,
@@ -124,7 +117,8 @@ async function rehearse(client: Client, exchange: Exchange, handover: HandoverPl
   await lastMinute(client, exchange.move);
   await boundStamp(client, exchange.plan.sourceOid);
   const held = heldTables(exchange.plan, handover);
-  await gaveUpWaiting(client, held, await queuedWithSnapshot(client, held));
+  const { answered } = await new OlderSnapshots(held, await instantNow(client)).look(client);
+  await gaveUpWaiting(client, held, answered);
 }
 
 /** A process that is stopped or cut off while it holds locks loses its session, and the application goes on. */
@@ -193,14 +187,10 @@ export async function easedSwap(
   const snapshots = new OlderSnapshots(held, log.at, definition.cutover.isolation);
   let queued: readonly Queued[] = [];
   for (;;) {
-    // first who queues, then who is left: whoever gives up in between is seen by one of the two
-    const [waiting, old] = await together(client, [
-      () => queuedWithSnapshot(client, held),
-      () => snapshots.look(client),
-    ]);
-    queued = waiting;
+    const { left: old, answered } = await snapshots.look(client);
+    queued = answered;
     if (!old.length) break;
-    // Who waits for us to lock rows will not go away while we wait for him.
+    // Who waits for us otherwise than to write will not go away while we wait for him.
     if (budget.late || old.some((session) => session.queued))
       throw new Blocked(`waiting for snapshots from before the drain: ${sayBlockers(old)}`, old);
     await moment();

@@ -51,12 +51,6 @@ export async function lockHolders(
   return rows;
 }
 
-/** A transaction that queues for S, told from later ones of its session by its start. */
-export interface Queued {
-  readonly pid: number;
-  readonly since: string;
-}
-
 /**
  * The sessions as they are now. A transaction sees pg_stat_activity as it was when it first looked, so that view is
  * thrown away before each look: else sessions that came since would be missed, and those that ended waited for.
@@ -70,38 +64,6 @@ export async function lookAtSessions<Row extends object>(
     () => client.query<Row>(query),
   ]);
   return rows;
-}
-
-/** Transactions with a snapshot that wait for a lock on one of these tables: those that {@link OlderSnapshots} leaves out. */
-export function queuedWithSnapshot(client: ClientBase, relations: readonly number[]): Promise<Queued[]> {
-  return lookAtSessions(
-    client,
-    prepared(
-      `select a.pid, a.xact_start::text as since from pg_stat_activity a
-        where a.datname = current_database() and a.pid <> pg_backend_pid() and a.backend_xmin is not null
-          and exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = any ($1::oid[]) and not l.granted)`,
-      [relations],
-    ),
-  );
-}
-
-/** Those of them that wait no longer, but have given up (lock_timeout, a cancel) and live on with a snapshot. */
-export async function gaveUpWaiting(
-  client: ClientBase,
-  relations: readonly number[],
-  queued: readonly Queued[],
-): Promise<number[]> {
-  const rows = await lookAtSessions<{ pid: number }>(
-    client,
-    prepared(
-      `select a.pid from pg_stat_activity a
-         join unnest($2::int[], $3::timestamptz[]) as q (pid, since) on q.pid = a.pid and q.since = a.xact_start
-        where a.backend_xmin is not null
-          and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = any ($1::oid[]) and not l.granted)`,
-      [relations, queued.map(({ pid }) => pid), queued.map(({ since }) => since)],
-    ),
-  );
-  return rows.map(({ pid }) => pid);
 }
 
 /**

@@ -64,7 +64,7 @@ export interface HandoverPlan {
   readonly relatives: readonly { readonly oid: number; readonly name: string }[];
   readonly views: Handover['views'];
   readonly refused: readonly Handover[];
-  /** {@link boundStamp} of when this was made */
+  /** {@link boundStamp} of before this was made */
   readonly stamp: string;
 }
 
@@ -74,6 +74,8 @@ export async function planHandovers(client: ClientBase, move: Move): Promise<Han
   try {
     // PostgreSQL opens tables to spell out what reads them; somebody may hold one alone
     await client.query("set local lock_timeout = '3s'");
+    // first: what changes while the rest is read shows as a change
+    const stamp = await boundStamp(client, move.from.oid);
     const all = await handovers(client, move);
     const made = all.filter(({ refused }) => refused === null);
     const oids = [...new Set(made.flatMap(({ relatives }) => relatives))].sort((a, b) => a - b);
@@ -89,7 +91,7 @@ export async function planHandovers(client: ClientBase, move: Move): Promise<Han
       relatives: rows,
       views: made.toReversed().flatMap(({ views }) => views),
       refused: all.filter(({ refused }) => refused !== null),
-      stamp: await boundStamp(client, move.from.oid),
+      stamp,
     };
   } finally {
     await client.query('rollback').catch(() => undefined); // nothing of what was tried stays

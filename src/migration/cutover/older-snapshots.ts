@@ -23,14 +23,17 @@ export async function instantNow(client: ClientBase): Promise<Instant> {
 
 /** A session that has a snapshot. */
 interface Holder extends Blocker {
-  /** which of its transactions, together with `pid` */
+  /** which of its transactions, together with `pid`; null: we may not see it */
   readonly since: string | null;
   /** false: younger, but its snapshot reaches back as far as an older one may */
   readonly older: boolean;
   readonly queued: boolean;
-  /** queued, and will be answered by the guard: not waited for */
+  /** queued to write, and will be answered by the guard: not waited for */
   readonly answered: boolean;
 }
+
+/** A transaction that waits for a lock, told from later ones of its session by its start. */
+export type Queued = Pick<Holder, 'pid' | 'since'>;
 
 /**
  * Sessions of this database that may still read by a snapshot from before an instant. Such a reader would reach the new
@@ -38,9 +41,8 @@ interface Holder extends Blocker {
  *
  * A session is older if its transaction began before the instant, or if its snapshot reaches back to before the horizon:
  * a young transaction may have imported the snapshot of an older one, and clocks may be set back. Where another
- * transaction was running then, imported snapshots and new ones may look alike; so who was there together with an older
- * one, and could have imported, is waited for like that one. Hence several looks belong together, and nobody is left only
- * when a look says so.
+ * transaction was running then, imported snapshots and new ones may look alike; so who was there at the first look
+ * without an older one, and could have imported, is waited for too. Hence several looks belong together.
  *
  * Writers queued for one of the tables that are held are left out (the guard trigger answers them); those that queue to
  * lock rows (SELECT … FOR UPDATE) only where the application is known to use READ COMMITTED, since no trigger fires for a
@@ -51,7 +53,7 @@ export class OlderSnapshots {
   readonly #relations: readonly number[];
   readonly #instant: Instant;
   readonly #isolation: 'any' | 'read-committed';
-  /** who was there when an older one may have been there; null before the first look without one */
+  /** who may have imported from one that has gone; null before the first look without an older one */
   #importers: ReadonlySet<string> | null = null;
 
   constructor(
@@ -64,19 +66,17 @@ export class OlderSnapshots {
     this.#isolation = isolation;
   }
 
-  /** @returns who is still to be waited for */
-  async look(client: ClientBase): Promise<(Blocker & { readonly queued: boolean })[]> {
+  /** Who is still to be waited for, and who is not, as the guard will answer him. */
+  async look(client: ClientBase): Promise<{ readonly left: Holder[]; readonly answered: Holder[] }> {
     const holders = await this.#holders(client);
-    const waiting = holders.filter(({ answered }) => !answered);
+    const answered = holders.filter((one) => one.answered);
+    const waiting = holders.filter((one) => !one.answered);
     const old = waiting.filter(({ older }) => older);
-    if (old.length) {
-      this.#importers = null;
-      return old;
-    }
-    // an older one may have gone just before this look
-    const left = this.#importers ? waiting.filter((one) => this.#importers?.has(nameOf(one))) : waiting;
-    if (left.length) this.#importers = new Set(holders.map(nameOf));
-    return left;
+    this.#importers = old.length
+      ? null
+      : new Set(holders.map(nameOf).filter((name) => this.#importers?.has(name) ?? true));
+    const left = old.length ? old : waiting.filter((one) => this.#importers?.has(nameOf(one)));
+    return { left, answered };
   }
 
   #holders(client: ClientBase): Promise<Holder[]> {
@@ -90,10 +90,11 @@ export class OlderSnapshots {
             select coalesce(a.xact_start, '-infinity') < $2::timestamptz
                    or coalesce(age(a.backend_xmin) > age($4::text::xid), false) as older) s
           cross join lateral (
-            select count(*) > 0 as queued, coalesce(bool_or($3 or l.mode <> 'RowShareLock'), false) as answered
+            select count(*) > 0 as queued,
+                   coalesce(bool_or(l.mode = 'RowExclusiveLock' or $3 and l.mode = 'RowShareLock'), false) as answered
               from pg_locks l where l.pid = a.pid and l.relation = any ($1::oid[]) and not l.granted) q
           where a.datname = current_database() and a.pid <> pg_backend_pid()
-            and coalesce(a.backend_type, '') not in ('autovacuum worker', 'walsender')
+            and coalesce(a.backend_type, '') <> 'autovacuum worker'
             and a.backend_xmin is not null
             and (s.older or $5 and age(a.backend_xmin) >= age($4::text::xid))`,
         [this.#relations, at, this.#isolation === 'read-committed', horizon, busy],
@@ -102,4 +103,23 @@ export class OlderSnapshots {
   }
 }
 
-const nameOf = ({ pid, since }: Holder) => `${pid} ${since}`;
+const nameOf = ({ pid, since }: Queued) => `${pid} ${since}`;
+
+/** Those that wait no longer, but have given up (lock_timeout, a cancel) and live on with a snapshot. */
+export async function gaveUpWaiting(
+  client: ClientBase,
+  relations: readonly number[],
+  queued: readonly Queued[],
+): Promise<number[]> {
+  const rows = await lookAtSessions<{ pid: number }>(
+    client,
+    prepared(
+      `select a.pid from pg_stat_activity a
+         join unnest($2::int[], $3::timestamptz[]) as q (pid, since) on q.pid = a.pid and q.since is not distinct from a.xact_start
+        where a.backend_xmin is not null
+          and not exists (select 1 from pg_locks l where l.pid = a.pid and l.relation = any ($1::oid[]) and not l.granted)`,
+      [relations, queued.map(({ pid }) => pid), queued.map(({ since }) => since)],
+    ),
+  );
+  return rows.map(({ pid }) => pid);
+}

@@ -36,13 +36,13 @@ export const reachedSql = (from: string): string => `reached (oid) as (
 
 /**
  * Changes when anything is bound to the table, or to a view that reads it, or let go, or altered: a view is replaced or granted
- * to somebody, a trigger is disabled, a constraint validated.
+ * to somebody, a function of it replaced, a trigger is disabled, a constraint validated.
  */
 export async function boundStamp(client: ClientBase, table: number): Promise<string> {
   const { rows } = await client.query<{ stamp: string }>(
     prepared(
       `with recursive ${reachedSql('select $1::oid')}
-     select md5(string_agg(concat_ws(',', d.classid, d.objid, d.objsubid, d.refobjid, d.refobjsubid, d.deptype, r.xmin, p.xmin, t.xmin, c.xmin, x.xmin, v.relacl), ';'
+     select md5(string_agg(concat_ws(',', d.classid, d.objid, d.objsubid, d.refobjid, d.refobjsubid, d.deptype, r.xmin, p.xmin, t.xmin, c.xmin, x.xmin, v.relacl, f.xmin), ';'
               order by d.classid, d.objid, d.objsubid, d.refobjid, d.refobjsubid)) as stamp
        from pg_depend d
        left join pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
@@ -51,6 +51,7 @@ export async function boundStamp(client: ClientBase, table: number): Promise<str
        left join pg_constraint c on d.classid = 'pg_constraint'::regclass and c.oid = d.objid
        left join pg_statistic_ext x on d.classid = 'pg_statistic_ext'::regclass and x.oid = d.objid
        left join pg_class v on v.oid = r.ev_class
+       left join pg_proc f on d.classid = 'pg_proc'::regclass and f.oid = d.objid
       where d.refclassid = 'pg_class'::regclass and d.refobjid in (select oid from reached)`,
       [table],
     ),
