@@ -112,6 +112,38 @@ describe('tables and keys', () => {
       'NO_KEY',
       /that comes from \[id\] alone/,
     ],
+    [
+      'a source key of a type whose equality is not that of pg_catalog, behind a domain',
+      `create extension citext schema public; create domain email as citext;
+       create table s (id email primary key, v int); insert into s values ('A', 1), ('b', 2);
+       create table t (id text primary key, v int);`,
+      { map: { id: 'lower(id::text)' } },
+      'NO_KEY',
+      /column "id" \(public\.email\) of public\.s cannot be in the key: .* public\.=\(public\.citext,public\.citext\); use another key/,
+    ],
+    [
+      'a target key of such a type',
+      `create extension citext schema public; create table s (id text primary key, v int);
+       create table t (id citext primary key, v int);`,
+      { map: { id: 'id::citext' } },
+      'NO_KEY',
+      /column "id" \(public\.citext\) of public\.t cannot be in the key/,
+    ],
+    [
+      'a key that is an array',
+      'create table s (id int[] primary key); create table t (id int[] primary key);',
+      {},
+      'NO_KEY',
+      /column "id" \(integer\[\]\) of public\.s cannot be in the key: its type is an array/,
+    ],
+    [
+      'a key that is a composite, behind a domain',
+      `create type pair as (a int, b int); create domain both_of as pair;
+       create table s (id both_of primary key); create table t (id both_of primary key);`,
+      {},
+      'NO_KEY',
+      /column "id" \(public\.both_of\) of public\.s cannot be in the key: its type is a composite/,
+    ],
     ['a missing target', source, { map }, 'TARGET_MISSING', /there is no table public\.t/],
     [
       'a missing source',
@@ -181,6 +213,17 @@ describe('tables and keys', () => {
   test.each(cases)('%s', async (_, setup, file, code, message) => {
     await db.pool.query(`${setup}; ${setup.includes('table s ') ? '' : 'create table s ()'}`);
     await expectRefused(file, code, message, code === 'BAD_MIGRATION_FILE' ? 2 : 3);
+  });
+
+  test('of two keys of the target, the one is taken whose equality is that of pg_catalog', async () => {
+    await db.pool.query(`create extension citext schema public; create table s (id text primary key, v int);
+      create table t (id citext primary key, code text not null unique, v int);`);
+    const { draft, error } = await preflight(
+      db.ctx.pool,
+      migrationOf({ map: { id: 'id::citext', code: 'id' } }),
+    );
+    expect(error).toBeNull();
+    expect(draft?.targetKey).toMatchObject([{ name: 'code' }]);
   });
 
   test('the hint for an unmapped column is one that helps', async () => {

@@ -4,15 +4,28 @@ import type { MappedColumn, TablePlan } from '../../core/plan.ts';
 import type { CatalogColumn, CatalogTable, KeyIndex } from '../../db/catalog.ts';
 import { ident } from '../../db/ident.ts';
 import { replaceColumns } from './expression.ts';
+import type { UnusableColumns } from './key-types.ts';
 
 export function keyColumn(table: CatalogTable, name: string): { name: string; type: string } {
   return { name, type: (table.columns.find((column) => column.name === name) as { type: string }).type };
 }
 
+/** The first reason why columns cannot be in a key. */
+function refusedKey(columns: readonly string[], unusable: UnusableColumns): ForeshadowError | null {
+  const column = columns.find((name) => unusable.has(name));
+  return column === undefined
+    ? null
+    : new ForeshadowError('NO_KEY', unusable.get(column) as string, { column });
+}
+
 /** The key that the migration file names. */
-export function sourceKeyOf(file: MigrationFile, indexes: readonly KeyIndex[]): KeyIndex | ForeshadowError {
+export function sourceKeyOf(
+  file: MigrationFile,
+  indexes: readonly KeyIndex[],
+  unusable: UnusableColumns,
+): KeyIndex | ForeshadowError {
   const same = indexes.find((index) => index.columns.join('\0') === file.key.join('\0'));
-  if (same) return same;
+  if (same) return refusedKey(same.columns, unusable) ?? same;
   const usable = indexes.map((index) => `[${index.columns.join(', ')}]`).join(' or ') || 'none';
   return new ForeshadowError(
     'NO_KEY',
@@ -20,14 +33,16 @@ export function sourceKeyOf(file: MigrationFile, indexes: readonly KeyIndex[]): 
   );
 }
 
-/** The first unique index of the target all of whose columns come from source key columns alone. */
+/** The first unique index of the target all of whose columns can be in a key, and come from source key columns alone. */
 export function targetKeyOf(
   file: MigrationFile,
   columns: readonly MappedColumn[],
   indexes: readonly KeyIndex[],
   source: CatalogTable,
   sourceKey: readonly string[],
+  unusable: UnusableColumns,
 ): TablePlan['targetKey'] | ForeshadowError {
+  let refused: ForeshadowError | null = null;
   for (const index of indexes) {
     const mapped = index.columns.map((name) => columns.find((column) => column.name === name));
     const fits = mapped.every(
@@ -35,6 +50,11 @@ export function targetKeyOf(
     );
     const whole = sourceKey.every((name) => mapped.some((column) => column?.reads.includes(name)));
     if (fits && whole) {
+      const unfit = refusedKey(index.columns, unusable);
+      if (unfit) {
+        refused ??= unfit;
+        continue;
+      }
       return (mapped as MappedColumn[]).map(({ name, type, value }) => ({
         name,
         type,
@@ -44,6 +64,7 @@ export function targetKeyOf(
       }));
     }
   }
+  if (refused) return refused;
   return new ForeshadowError(
     'NO_KEY',
     `${file.target} has no primary key, or unique index over not-null columns, that comes from [${sourceKey.join(', ')}] alone`,

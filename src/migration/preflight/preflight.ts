@@ -10,6 +10,7 @@ import { forwardMove } from '../cutover/move.ts';
 import { partialKeyColumns } from '../key-map.ts';
 import { type Check, firstRefusal, ok, refuse, warn } from './checks.ts';
 import { dependentsOfSource, dependentsOfTarget } from './dependents.ts';
+import { unusableInKeys } from './key-types.ts';
 import { keyColumn, sourceKeyOf, targetKeyOf } from './keys.ts';
 import { lostUniqueIndexes, refusedPartitions } from './partitions.ts';
 import { partsOfSource } from './parts.ts';
@@ -119,7 +120,11 @@ async function examine(
     checks.push(refuse('target', new ForeshadowError('CONFLICT', message)));
   }
 
-  const sourceKey = sourceKeyOf(file, await keyIndexes(client, source.oid));
+  const sourceKey = sourceKeyOf(
+    file,
+    await keyIndexes(client, source.oid),
+    await unusableInKeys(client, source),
+  );
   if (sourceKey instanceof ForeshadowError) checks.push(refuse('key', sourceKey));
   else checks.push(ok('key', `${sourceKey.name} (${sourceKey.columns.join(', ')})`));
 
@@ -155,6 +160,7 @@ async function examine(
       await keyIndexes(client, target.oid),
       source,
       sourceKey.columns,
+      await unusableInKeys(client, target),
     );
     if (targetKey instanceof ForeshadowError) {
       checks.push(refuse('target key', targetKey));
