@@ -74,7 +74,11 @@ export interface KeyIndex {
   readonly constraint: string | null;
 }
 
-/** The indexes that can identify a row: unique, immediate, valid, not partial, plain not-null columns; primary first. */
+/**
+ * The indexes that can identify a row: unique, immediate, valid, not partial, plain not-null columns; primary first. Only
+ * those with the column's collation and the type's default operator class: another one calls other values equal, or sorts
+ * them in another order, than our statements do.
+ */
 export async function keyIndexes(client: ClientBase, oid: number): Promise<KeyIndex[]> {
   const { rows } = await client.query<KeyIndex>(
     `select i.relname as name, x.indisprimary as primary, con.conname as constraint,
@@ -86,9 +90,12 @@ export async function keyIndexes(client: ClientBase, oid: number): Promise<KeyIn
        join pg_class i on i.oid = x.indexrelid
        left join pg_constraint con on con.conindid = x.indexrelid and con.contype in ('p', 'u')
       where x.indrelid = $1 and x.indisunique and x.indimmediate and x.indisvalid and x.indpred is null
-        and not exists (select 1 from unnest(x.indkey::int2[]) with ordinality k(attnum, ord)
+        and not exists (select 1 from unnest(x.indkey::int2[], x.indcollation::oid[], x.indclass::oid[])
+                                        with ordinality k(attnum, collated, class, ord)
                           left join pg_attribute a on a.attrelid = x.indrelid and a.attnum = k.attnum
-                         where k.ord <= x.indnkeyatts and (k.attnum = 0 or not a.attnotnull))
+                          left join pg_opclass o on o.oid = k.class
+                         where k.ord <= x.indnkeyatts
+                           and (k.attnum = 0 or not a.attnotnull or k.collated <> a.attcollation or not o.opcdefault))
       order by x.indisprimary desc, i.relname`,
     [oid],
   );

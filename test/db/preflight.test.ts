@@ -84,6 +84,22 @@ describe('tables and keys', () => {
       /none/,
     ],
     [
+      'a unique index by another collation than the column',
+      `create table s (id text collate "C" not null, v int); create unique index on s (id collate "und-x-icu");
+       create table t (id text collate "C" primary key, v int);`,
+      {},
+      'NO_KEY',
+      /public\.s has no key on \[id\]; usable.*none/,
+    ],
+    [
+      'a unique index by another operator class than the type has',
+      `create table s (id text primary key, v int); create table t (id text not null, v int);
+       create unique index on t (id text_pattern_ops);`,
+      {},
+      'NO_KEY',
+      /public\.t has no primary key, or unique index over not-null columns/,
+    ],
+    [
       'a key named in the wrong order',
       `create table s (a int, b int, cents int not null, status text, primary key (a, b));
        create table t (a int, b int, amount numeric not null, primary key (a, b));`,
@@ -143,6 +159,14 @@ describe('tables and keys', () => {
       {},
       'NO_KEY',
       /column "id" \(public\.both_of\) of public\.s cannot be in the key: its type is a composite/,
+    ],
+    [
+      'a key whose collation is not that of its domain',
+      `create domain code as text collate "C"; create table s (id code collate "und-x-icu" primary key, v int);
+       create table t (id text primary key, v int);`,
+      { map: { id: 'id::text' } },
+      'NO_KEY',
+      /column "id" \(public\.code\) of public\.s cannot be in the key: its collation is not its type's, "C"/,
     ],
     ['a missing target', source, { map }, 'TARGET_MISSING', /there is no table public\.t/],
     [
