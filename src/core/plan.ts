@@ -70,7 +70,7 @@ export interface TablePlan {
   readonly sourceColumns: readonly SourceColumn[];
   /** every target column that is written, in table order: all but generated ones */
   readonly columns: readonly MappedColumn[];
-  /** target columns that the table generates itself, as expressions over bare target columns */
+  /** target columns that the table generates itself, as expressions over bare target columns with its exact type and collation */
   readonly generated: readonly { readonly name: string; readonly expression: string }[];
   /** all columns of the target, in table order */
   readonly targetOrder: readonly string[];

@@ -16,7 +16,7 @@ import { lostUniqueIndexes, refusedPartitions } from './partitions.ts';
 import { partsOfSource } from './parts.ts';
 import { preparedStatements } from './prepared.ts';
 import { rehearseRowMap } from './rehearsal.ts';
-import { resolveBackMap, resolveInvariants, resolveRowMap } from './row-map.ts';
+import { generatedColumns, resolveBackMap, resolveInvariants, resolveRowMap } from './row-map.ts';
 import { checkSpace } from './space.ts';
 import { tablespaceChecks } from './tablespaces.ts';
 import { type ReversePlan, resolveWayBack } from './way-back.ts';
@@ -194,9 +194,7 @@ async function examine(
         ...tablesOf(source, target, map.columns),
         sourceKey: keyOfSource,
         targetKey,
-        generated: target.columns.flatMap(({ name, generated }) =>
-          generated ? [{ name, expression: generated }] : [],
-        ),
+        generated: generatedColumns(target),
         back: back.back,
         invariants: invariants.invariants,
         seed: file.shadow.seed,

@@ -1,7 +1,7 @@
 import type { ClientBase } from 'pg';
 import type { MigrationFile } from '../../config/migration-file.ts';
 import { ForeshadowError } from '../../core/errors.ts';
-import type { MappedColumn } from '../../core/plan.ts';
+import type { MappedColumn, TablePlan } from '../../core/plan.ts';
 import type { CatalogColumn, CatalogTable } from '../../db/catalog.ts';
 import { ident } from '../../db/ident.ts';
 import { codeOf } from '../../db/sqlstate.ts';
@@ -136,6 +136,18 @@ export function typedValue(column: CatalogColumn, resolved: Omit<ResolvedExpress
   const cast = sameType ? resolved.sql : `(${resolved.sql})::${column.type}`;
   const sameCollation = column.collation === null || column.collationOid === resolved.collationOid;
   return sameCollation ? cast : `((${cast}) collate ${column.collation})`;
+}
+
+/**
+ * The columns that a table generates itself, as expressions with the column's exact type and collation: PostgreSQL does not
+ * print the conversion to it, which may round.
+ */
+export function generatedColumns(table: CatalogTable): TablePlan['generated'] {
+  return table.columns.flatMap(({ name, generated, type, collation }) => {
+    if (generated === null) return [];
+    const cast = `(${generated})::${type}`;
+    return [{ name, expression: collation === null ? cast : `(${cast}) collate ${collation}` }];
+  });
 }
 
 /** The expression's type can be stored in the column by an assignment cast, as INSERT will do. */

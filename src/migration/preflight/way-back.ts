@@ -5,7 +5,7 @@ import type { CatalogColumn, CatalogTable } from '../../db/catalog.ts';
 import { ident } from '../../db/ident.ts';
 import { fromOne, replaceColumns, resolveExpression } from './expression.ts';
 import { fewestRows, rowsInTime, sampleOf } from './rehearsal.ts';
-import { convertsByItself, requireAssignable, typedValue } from './row-map.ts';
+import { convertsByItself, generatedColumns, requireAssignable, typedValue } from './row-map.ts';
 
 /** A way back before it has a number. */
 export type ReversePlan = Omit<TablePlan, 'migrationId' | 'names'>;
@@ -140,9 +140,7 @@ function reversePlan(
       category,
     })),
     columns,
-    generated: source.columns.flatMap(({ name, generated }) =>
-      generated ? [{ name, expression: generated }] : [],
-    ),
+    generated: generatedColumns(source),
     targetOrder: source.columns.map((column) => column.name),
     back: [],
     invariants: [],
@@ -165,9 +163,7 @@ async function rehearse(
   const original = wayBack.columns.map((column) => `s.${ident(column.name)}`).join(', ');
   const key = forward.sourceKey.map((column) => `s.${ident(column.name)}::text`).join(` || ',' || `);
   const mapped = forward.columns.map((column) => `${column.value} as ${ident(column.name)}`).join(', ');
-  const generated = target.columns.flatMap(({ name, generated: sql }) =>
-    sql ? [`(${sql}) as ${ident(name)}`] : [],
-  );
+  const generated = generatedColumns(target).map(({ name, expression }) => `${expression} as ${ident(name)}`);
   const restored = wayBack.columns.map((column) => column.value).join(', ');
   const failing = async (most: number) => {
     const { rows } = await client.query<{ key: string }>(
