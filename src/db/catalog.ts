@@ -104,13 +104,17 @@ export async function keyIndexes(client: ClientBase, oid: number): Promise<KeyIn
 
 /**
  * What a lane compares before each transaction: columns, name, row security and children of both tables. It changes exactly
- * when our SQL for the table might mean something else.
+ * when our SQL for the table might mean something else. A generated column's expression counts: a new one rewrites every row,
+ * and no trigger tells of it.
  */
 export function fingerprintSql(oid: number): string {
   return `(select md5(n.nspname || '.' || c.relname || c.relkind::text || c.relrowsecurity::text ||
       c.relhassubclass::text || (
       select string_agg(concat_ws(',', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attcollation,
-                                  a.attgenerated, a.attidentity, a.attisdropped), ';' order by a.attnum)
+                                  a.attgenerated, a.attidentity, a.attisdropped,
+                                  case when a.attgenerated <> '' then (
+                                    select d.adbin::text from pg_catalog.pg_attrdef d
+                                     where d.adrelid = a.attrelid and d.adnum = a.attnum) end), ';' order by a.attnum)
         from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0))
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = ${oid})`;
 }

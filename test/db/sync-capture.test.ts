@@ -223,6 +223,18 @@ describe('what capture refuses or notices', () => {
     const failure = await failureOf(m.tick());
     expect(failure).toMatchObject({ code: 'SCHEMA_CHANGED', detail: { role } });
   });
+
+  it('a new expression of a generated column of the source stops the lanes: it changes rows, and no trigger tells of it', async () => {
+    const m = await copied({
+      setup: `create table s (id int primary key, v int, g int generated always as (v + 1) stored);
+              insert into s select g, g from generate_series(1, 50) g; create table t (id int primary key, v int, g int);`,
+      expected: 'select id, v, g from s',
+    });
+    await m.sql('alter table s alter column g set expression as (v + 2)');
+    expect(await failureOf(m.tick())).toMatchObject({ code: 'SCHEMA_CHANGED', detail: { role: 'source' } });
+    await m.close();
+    expect((await failureOf(m.cutOverWrites({ maxAttempts: 1 }))).code).toBe('SCHEMA_CHANGED');
+  });
 });
 
 describe('sessions of ours', () => {
