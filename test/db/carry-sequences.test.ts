@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { uninstall } from '../../src/migration/abort.ts';
+import { rollBackMigration } from '../../src/pipeline.ts';
 import { migrationDatabase, migrationOf } from '../support/migrations.ts';
 
 /** How S numbers its rows, and how T does; `by default` keeps room for the copy's own numbers. */
@@ -50,4 +51,35 @@ test('a sequence that was never used, one that counts down, and one that another
   expect((await db.run(migrationOf())).status).toBe('COMPLETED');
   const { rows } = await db.pool.query('insert into s (id) values (100) returning a::int, b');
   expect(rows).toEqual([{ a: 1, b: 960 }]);
+});
+
+const plain = 'create table t (id bigint primary key, n int)';
+test.each([
+  ['a plain key', plain],
+  [
+    "a key LIKE the source's",
+    'create table t (like s including defaults, primary key (id)); alter table t alter id type bigint',
+  ],
+  [
+    'a plain key, where the name of the sequence is taken in its own schema',
+    `create schema other; create sequence other.s_id_seq; ${plain}; alter table t set schema other`,
+  ],
+  ['a plain key, and the sequence is renamed meanwhile', plain, 'alter sequence s_id_seq rename to numbers'],
+])('a sequence that moved along comes back with a rollback: serial → %s', async (_, target, meanwhile = '') => {
+  const db = await migrationDatabase(`
+    create table s (id serial primary key, n int); ${target};
+    insert into s (n) select generate_series(1, 60); delete from s where id > 50;`);
+  const insert = async () =>
+    (await db.pool.query('insert into s (n) values (0) returning id::int')).rows[0].id;
+  const file = migrationOf(target.includes('other') ? { target: 'other.t' } : {});
+  expect((await db.run(file)).status).toBe('COMPLETED');
+  expect([await insert(), await insert()]).toEqual([61, 62]);
+  await db.pool.query(`delete from s where id = 62; ${meanwhile}`);
+  await rollBackMigration(db.ctx, 'm', { attempts: 5 });
+  expect([await insert(), await insert()]).toEqual([63, 64]);
+  const { rows } = await db.pool.query(
+    `select pg_get_serial_sequence('s', 'id') as owned, format_type(atttypid, -1) as type, (select count(*)::int from s) as n
+       from pg_attribute where attrelid = 's'::regclass and attname = 'id'`,
+  );
+  expect(rows).toEqual([{ owned: 'public.s_id_seq', type: 'integer', n: 53 }]);
 });

@@ -79,25 +79,26 @@ export async function stepAsideSql(
 
 /**
  * The other way: a table leaves a place for another one, whose indexes and sequences want their names again, and goes to a
- * schema where some of its own may be taken. They get a number.
+ * schema where some of its own may be taken. They get a number. A sequence that it had of the other one stays behind.
  * @param table the one that leaves, in the schema where it is now
- * @param coming names that will be wanted where it goes, and are not there yet
+ * @param coming what takes its place; if `meet`, in the very schema where it goes
  */
 export async function makeRoomSql(
   client: ClientBase,
   table: { readonly oid: number; readonly schema: string },
   into: { readonly schema: string; readonly name: string },
-  coming: readonly string[],
+  coming: readonly NamedRelation[],
+  meet: boolean,
 ): Promise<string[]> {
   const [there, here, rows] = await together(client, [
     () => namesIn(client, into.schema, table.oid),
     () => namesIn(client, table.schema, 0),
     () => indexesAndSequences(client, table.oid),
   ]);
-  const unwanted = new Set([...there, ...coming, into.name]);
+  const unwanted = new Set([...there, ...(meet ? coming.map(({ name }) => name) : []), into.name]);
   const taken = new Set([...unwanted, ...here]);
   return rows
-    .filter(({ name }) => unwanted.has(name))
+    .filter(({ oid, name }) => unwanted.has(name) && !coming.some((each) => each.oid === oid))
     .map(
       ({ name, kind }) =>
         `alter ${kind} ${ident(table.schema, name)} rename to ${ident(freeName(name, taken))}`,

@@ -104,7 +104,8 @@ async function swapBackScript(
         client,
         { oid: plan.sourceOid, schema: source.schema },
         target,
-        target.schema === source.schema ? coming.map(({ name }) => name) : [],
+        coming,
+        target.schema === source.schema,
       ),
     () =>
       namesNow(
@@ -125,13 +126,14 @@ async function swapBackScript(
     `alter table ${ident(old.schema, old.name)} rename to ${ident(passing)}`,
     `alter table ${ident(old.schema, passing)} set schema ${ident(source.schema)}`,
     `alter table ${ident(source.schema, passing)} rename to ${ident(source.name)}`,
+    // by the names that they have now
+    ...sequences.after,
     ...coming
       .filter(({ oid, name }) => now.has(oid) && now.get(oid) !== name)
       .map(
         ({ oid, kind, name }) =>
           `alter ${kind} ${ident(source.schema, now.get(oid) as string)} rename to ${ident(name)}`,
       ),
-    ...sequences.after,
     ...handover.after,
     ...guardSql(migration, [ident(source.schema, source.name), ...namesOf(handover)]),
     settleLaterSql(migration, handover),
