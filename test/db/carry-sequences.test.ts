@@ -83,3 +83,21 @@ test.each([
   );
   expect(rows).toEqual([{ owned: 'public.s_id_seq', type: 'integer', n: 53 }]);
 });
+
+test('the sequence of a source with another owner than the target', async () => {
+  const db = await migrationDatabase();
+  const owner = `owner_${db.name}`;
+  await db.pool.query(`create role ${owner}; grant usage, create on schema public to ${owner};
+    create table s (id serial primary key, n int); create table t (id bigint primary key, n int); alter table s owner to ${owner};
+    insert into s (n) select generate_series(1, 60);`);
+  try {
+    expect((await db.run(migrationOf())).status).toBe('COMPLETED');
+    const { rows } = await db.pool.query(
+      `insert into s (n) values (0) returning id::int, pg_get_serial_sequence('s', 'id') as owned,
+         (select array_agg(distinct relowner::regrole::text) from pg_class where relname in ('s', 's_id_seq')) as owners`,
+    );
+    expect(rows).toEqual([{ id: 61, owned: 'public.s_id_seq', owners: [owner] }]);
+  } finally {
+    await db.pool.query(`drop owned by ${owner} cascade; drop role ${owner}`);
+  }
+});

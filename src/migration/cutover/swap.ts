@@ -75,8 +75,9 @@ export async function swapScript(
     ...handover.before,
     ...sequences.before,
     ...renames,
-    ...sequences.after,
+    // the owner first: a sequence has that of its table
     ...grants,
+    ...sequences.after,
     ...comments,
     ...defaults,
     ...checks,
