@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { uninstall } from '../../src/migration/abort.ts';
+import { preflight } from '../../src/migration/preflight/preflight.ts';
 import { rollBackMigration } from '../../src/pipeline.ts';
-import { migrationDatabase, migrationOf } from '../support/migrations.ts';
+import { expectRefusal, migrationDatabase, migrationOf } from '../support/migrations.ts';
 
 /** How S numbers its rows, and how T does; `by default` keeps room for the copy's own numbers. */
 const sources: Record<string, string> = {
@@ -100,4 +101,76 @@ test('the sequence of a source with another owner than the target', async () => 
   } finally {
     await db.pool.query(`drop owned by ${owner} cascade; drop role ${owner}`);
   }
+});
+
+test.each([
+  ['always as identity (start with 100 increment by 10 minvalue 50 maxvalue 5000 cache 3 cycle)', 700],
+  ['by default as identity (start with 20 increment by -2 minvalue -5000 maxvalue 200)', -100],
+  ['always as identity (increment by -1)', -61],
+])('an identity is made anew as it was: %s', async (generated, next) => {
+  const db = await migrationDatabase(`
+    create table s (id int generated ${generated} primary key, n int); create table t (id bigint primary key, n int);
+    insert into s (n) select generate_series(1, 60);`);
+  const identity = async () =>
+    (
+      await db.pool.query(
+        `select a.attidentity, q.seqstart, q.seqincrement, q.seqcache, q.seqcycle,
+                nullif(q.seqmax, 2147483647) as max, nullif(q.seqmin, -2147483648) as min
+           from pg_attribute a, pg_sequence q
+          where a.attrelid = 's'::regclass and a.attname = 'id' and q.seqrelid = pg_get_serial_sequence('s', 'id')::regclass`,
+      )
+    ).rows[0];
+  const before = await identity();
+  expect((await db.run(migrationOf())).status).toBe('COMPLETED');
+  const after = await identity();
+  // what the type alone says is left to the new type
+  if (before.max === null) expect(after.max).toBe('9223372036854775807');
+  if (before.min === null) expect(after.min).toBe('-9223372036854775808');
+  expect({ ...after, max: before.max ?? null, min: before.min ?? null }).toEqual(before);
+  const { rows } = await db.pool.query('insert into s (n) values (0) returning id::int');
+  expect(rows).toEqual([{ id: next }]);
+});
+
+const route = { target: 'other.t', cutover: { finish: 'route' } } as const;
+test.each([
+  [
+    'a sequence that would have to leave its schema',
+    'create table s (id serial primary key); create schema other; create table other.t (id bigint primary key)',
+    route,
+    /sequence public\.s_id_seq .* a sequence stays in the schema of its table; give "id" of other\.t an identity or a sequence of its own/,
+  ],
+  [
+    'a sequence that the target draws from, in another schema',
+    "create table s (id serial primary key); create schema other; create table other.t (id bigint primary key default nextval('s_id_seq'))",
+    route,
+    /sequence public\.s_id_seq .* stays in the schema of its table/,
+  ],
+  [
+    'an identity that counts the other way',
+    'create table s (id int generated always as identity (increment by -1) primary key); create table t (id bigint generated always as identity primary key)',
+    {},
+    /sequence public\.s_id_seq stands at -1, and public\.t_id_seq of the target goes from 1 to/,
+  ],
+])('numbers that could not go on are refused before anything begins: %s', async (_, tables, file, message) => {
+  await expectRefusal(await migrationDatabase(tables), file, 'DEPENDENT_REFUSED', message);
+});
+
+test('numbers that the new type cannot take stay behind, and that is said', async () => {
+  const db = await migrationDatabase(`
+    create table s (id int generated always as identity primary key, k serial);
+    create table t (id text primary key, k uuid);
+    insert into s (k) select generate_series(1, 60);`);
+  const file = migrationOf({ map: { id: 'id::text', k: 'null::uuid' } });
+  const { error, checks } = await preflight(db.ctx.pool, file);
+  expect(error).toBe(null);
+  const said = checks.filter(({ message }) => /numbers/.test(message));
+  expect(said).toMatchObject([
+    {
+      status: 'warn',
+      message:
+        'numbers stay with the old table, since the new types cannot take them: "id" (text), "k" (uuid)',
+    },
+  ]);
+  expect((await db.run(file)).status).toBe('COMPLETED');
+  await db.pool.query("insert into s (id) values ('x')");
 });

@@ -2,6 +2,7 @@ import type { ClientBase } from 'pg';
 import { ForeshadowError } from '../../core/errors.ts';
 import type { CatalogTable } from '../../db/catalog.ts';
 import { boundObjects } from '../cutover/bound.queries.ts';
+import { numberFaults } from '../cutover/carry-sequences.ts';
 import { lostReplicaIdentity } from '../cutover/carry-settings.ts';
 import { handovers } from '../cutover/handovers.ts';
 import { type Move, takesName } from '../cutover/move.ts';
@@ -77,6 +78,16 @@ export async function dependentsOfSource(
     const identity = await lostReplicaIdentity(client, move);
     if (identity !== null)
       refused.push(`its replica identity is index ${identity}, which the new table has no match for`);
+    const numbers = await numberFaults(client, move);
+    refused.push(...numbers.refused);
+    if (numbers.behind.length)
+      checks.push(
+        warn(
+          id,
+          `numbers stay with the old table, since the new types cannot take them: ${numbers.behind.join(', ')}`,
+          'After the write cutover the application must give these columns their values, or the target a default of its own.',
+        ),
+      );
   }
   for (const { name, all } of await widePublications(client, source)) {
     if (all)

@@ -19,7 +19,7 @@ import { rehearseRowMap } from './rehearsal.ts';
 import { generatedColumns, resolveBackMap, resolveInvariants, resolveRowMap } from './row-map.ts';
 import { checkSpace } from './space.ts';
 import { tablespaceChecks } from './tablespaces.ts';
-import { type ReversePlan, resolveWayBack } from './way-back.ts';
+import { type ReversePlan, resolveWayBack, wholeNumbers } from './way-back.ts';
 
 /** A plan before it has a number; {@link physicalPlan} gives it one. */
 export type DraftPlan = Omit<TablePlan, 'migrationId' | 'names' | 'wayBack'> & {
@@ -147,6 +147,7 @@ async function examine(
   for (const column of target.columns) {
     const numbered = source.columns.some((same) => same.name === column.name && same.identity);
     if (!numbered || column.notNull || column.defaultSql !== null || column.generated) continue;
+    if (!wholeNumbers.includes(column.type)) continue; // no identity is made of it
     const message = `target column "${column.name}" must be NOT NULL: at the swap it becomes an identity, as it is in the source`;
     checks.push(refuse('map', new ForeshadowError('MAP_INVALID', message, { column: column.name })));
   }

@@ -10,7 +10,7 @@ import { convertsByItself, generatedColumns, requireAssignable, typedValue } fro
 /** A way back before it has a number. */
 export type ReversePlan = Omit<TablePlan, 'migrationId' | 'names'>;
 
-const wholeNumbers = ['smallint', 'integer', 'bigint'];
+export const wholeNumbers = ['smallint', 'integer', 'bigint'];
 const namedRows = 5;
 
 /** What the way forward is, as far as the way back follows from it. */
