@@ -6,7 +6,13 @@ import { preflight } from '../../src/migration/preflight/preflight.ts';
 import { rollBackMigration } from '../../src/pipeline.ts';
 import { rig } from '../chaos/rig.ts';
 import { catalogueOf } from '../support/catalogue.ts';
-import { expectRefusal, failureOf, migrationDatabase, migrationOf } from '../support/migrations.ts';
+import {
+  expectRefusal,
+  failureOf,
+  type MigrationDatabase,
+  migrationDatabase,
+  migrationOf,
+} from '../support/migrations.ts';
 import { describeOlder, olderServer } from '../support/older-server.ts';
 
 const source = `create table s (id int primary key, v int, w text);
@@ -219,6 +225,54 @@ describe('what is bound to the source goes along to a partitioned target', () =>
     expect(await failureOf(db.pool.query('insert into child values (99999)'))).toMatchObject({
       code: '23503',
     });
+  });
+});
+
+describe('settings of the source go to the partitions, which hold the rows', () => {
+  const settings = async (db: MigrationDatabase) =>
+    (
+      await db.pool.query(
+        `select c.relname as name, c.relreplident as identity, c.reloptions as options, t.reloptions as toast, i.relname as "clustered"
+           from pg_class c left join pg_class t on t.oid = c.reltoastrelid
+           left join pg_index x on x.indrelid = c.oid and x.indisclustered left join pg_class i on i.oid = x.indexrelid
+          where c.relname in ('s', 't_0', 't_1') and c.relnamespace = 'public'::regnamespace order by 1`,
+      )
+    ).rows;
+
+  it('storage parameters, the index of CLUSTER and replica identity', async () => {
+    const db = await migrationDatabase(`${source} ${hashed}
+      alter table s set (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, toast.autovacuum_enabled = false);
+      alter table s cluster on s_v; alter table s replica identity full;
+      alter table s alter v set statistics 500, alter v set (n_distinct = 7), alter w set storage external, alter w set compression pglz;
+      alter table t_1 set (fillfactor = 50, toast.autovacuum_enabled = true); alter table t_1 replica identity nothing;`);
+    expect(await db.run(migrationOf(file))).toMatchObject({ status: 'COMPLETED' });
+    const rest = 'autovacuum_vacuum_scale_factor=0.01';
+    expect(await settings(db)).toEqual([
+      { name: 's', identity: 'f', options: null, toast: null, clustered: null },
+      {
+        name: 't_0',
+        identity: 'f',
+        options: ['fillfactor=70', rest],
+        toast: ['autovacuum_enabled=false'],
+        clustered: 't_0_s_v',
+      },
+      {
+        name: 't_1',
+        identity: 'n',
+        options: ['fillfactor=50', rest],
+        toast: ['autovacuum_enabled=true'],
+        clustered: 't_1_s_v',
+      },
+    ]);
+  });
+
+  it('a replica identity by index is that of each partition', async () => {
+    const db = await migrationDatabase(
+      `${source} ${hashed} alter table s replica identity using index s_pkey; create publication news for table s;`,
+    );
+    expect(await db.run(migrationOf(file))).toMatchObject({ status: 'COMPLETED' });
+    expect((await settings(db)).map(({ identity }) => identity)).toEqual(['i', 'i', 'i']);
+    await db.pool.query('update s set v = 0 where id < 10');
   });
 });
 

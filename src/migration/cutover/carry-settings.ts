@@ -5,41 +5,57 @@ import { cannot, type Handover, handOver, lacks } from './handover.ts';
 import { finalName, type Move, takesName } from './move.ts';
 
 /**
+ * `places (oid, name, whole)`: the new table ($2, $3) and its partitions, which hold the rows of a partitioned one. That
+ * is `whole`, and takes no settings of storage.
+ */
+const placesSql = `places as (
+       select oid, $3::text as name, relkind = 'p' as whole from pg_class where oid = $2
+       union all
+       select p.oid, format('%I.%I', n.nspname, p.relname), false
+         from pg_inherits h join pg_class p on p.oid = h.inhrelid and p.relispartition join pg_namespace n on n.oid = p.relnamespace
+        where h.inhparent = $2)`;
+
+/**
  * Settings of the table and of its columns, each only where the new table says nothing of its own: it is the new format,
  * and was made on purpose. Those that shape rows on disk (storage, compression, fillfactor) count for new rows.
  */
 export async function settingsSql(client: ClientBase, move: Move): Promise<string[]> {
   const { rows } = await client.query<{ sql: string }>(
     prepared(
-      `with both_classes as (select s, t, st.reloptions as s_toast, tt.reloptions as t_toast
-         from pg_class s left join pg_class st on st.oid = s.reltoastrelid, pg_class t left join pg_class tt on tt.oid = t.reltoastrelid
-        where s.oid = $1 and t.oid = $2),
-     options (option, theirs) as (
-       select unnest((s).reloptions), coalesce((t).reloptions, '{}') from both_classes
-       union all select 'toast.' || o, array(select 'toast.' || x from unnest(coalesce(t_toast, '{}')) x) from both_classes, unnest(s_toast) o),
-     both_columns as (
-       select a as s, b as t, y.typstorage from pg_attribute a join pg_attribute b on b.attrelid = $2 and b.attname = a.attname and not b.attisdropped
+      `with ${placesSql},
+     both_classes as (select p.name, s, t, st.reloptions as s_toast, tt.reloptions as t_toast
+         from places p join pg_class t on t.oid = p.oid left join pg_class tt on tt.oid = t.reltoastrelid,
+              pg_class s left join pg_class st on st.oid = s.reltoastrelid
+        where s.oid = $1 and not p.whole),
+     options (name, option, theirs) as (
+       select name, unnest((s).reloptions), coalesce((t).reloptions, '{}') from both_classes
+       union all select name, 'toast.' || o, array(select 'toast.' || x from unnest(coalesce(t_toast, '{}')) x) from both_classes, unnest(s_toast) o),
+     all_columns as (
+       select p.oid = $2 as own, p.name, a as s, b as t, y.typstorage
+         from places p join pg_attribute b on b.attrelid = p.oid and not b.attisdropped join pg_attribute a on a.attname = b.attname
          join pg_type y on y.oid = b.atttypid
-        where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped)
-     select format('alter table %s set (%s = %L)', $3::text, split_part(option, '=', 1), substr(option, strpos(option, '=') + 1)) as sql
+        where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped),
+     both_columns as (select * from all_columns where own)
+     select format('alter table %s set (%s = %L)', name, split_part(option, '=', 1), substr(option, strpos(option, '=') + 1)) as sql
        from options where not exists (select from unnest(theirs) x where split_part(x, '=', 1) = split_part(option, '=', 1))
      union all
-     select format('alter table %s alter column %I set statistics %s', $3::text, (s).attname, (s).attstattarget)
+     select format('alter table %s alter column %I set statistics %s', name, (s).attname, (s).attstattarget)
        from both_columns where coalesce((s).attstattarget, -1) >= 0 and coalesce((t).attstattarget, -1) < 0
      union all
      -- by name: newer servers keep a version number of their own among these
-     select format('alter table %s alter column %I set (%s)', $3::text, (s).attname, o)
+     select format('alter table %s alter column %I set (%s)', name, (s).attname, o)
        from both_columns, unnest((s).attoptions) o
       where o ~ '^n_distinct(_inherited)?=' and not exists (
         select from unnest((t).attoptions) theirs where split_part(theirs, '=', 1) = split_part(o, '=', 1))
      union all
-     select format('alter table %s alter column %I set storage %s', $3::text, (s).attname,
+     select format('alter table %s alter column %I set storage %s', name, (s).attname,
               case (s).attstorage when 'p' then 'plain' when 'e' then 'external' when 'm' then 'main' else 'extended' end)
        from both_columns where (s).atttypid = (t).atttypid and (s).attstorage <> typstorage and (t).attstorage = typstorage
      union all
-     select format('alter table %s alter column %I set compression %s', $3::text, (s).attname,
+     -- the one of these that a partitioned table keeps to itself
+     select format('alter table %s alter column %I set compression %s', name, (s).attname,
               case (s).attcompression when 'l' then 'lz4' else 'pglz' end)
-       from both_columns where (s).atttypid = (t).atttypid and (s).attcompression <> '' and (t).attcompression = ''`,
+       from all_columns where (s).atttypid = (t).atttypid and (s).attcompression <> '' and (t).attcompression = ''`,
       [move.from.oid, move.to.oid, finalName(move)],
     ),
   );
@@ -67,33 +83,57 @@ const byIndexSql = (wanted: string) => `
                    join pg_attribute a on a.attrelid = $1 and a.attnum = n.n where n.ord <= x.indnkeyatts order by n.ord) as columns) k
    where x.indrelid = $1 and ${wanted}`;
 
+interface Place {
+  name: string;
+  whole: boolean;
+  /** replica identities: the old table's, and its own */
+  wanted: string;
+  identity: string;
+  clustered: boolean;
+  /** of a partition: its own index, by that of the whole table */
+  indexes: Record<string, string> | null;
+}
+
+/** The new table first, then its partitions. */
+async function placesOf(client: ClientBase, move: Move): Promise<Place[]> {
+  const { rows } = await client.query<Place>(
+    `with ${placesSql}
+     select p.name, p.whole, s.relreplident as wanted, c.relreplident as identity,
+            exists (select from pg_index x where x.indrelid = p.oid and x.indisclustered) as clustered,
+            (select json_object_agg(w.relname, i.relname)
+               from pg_index x join pg_class i on i.oid = x.indexrelid join pg_inherits h on h.inhrelid = i.oid join pg_class w on w.oid = h.inhparent
+              where x.indrelid = p.oid) as indexes
+       from places p join pg_class c on c.oid = p.oid join pg_class s on s.oid = $1 order by p.oid <> $2, p.name`,
+    [move.from.oid, move.to.oid, finalName(move)],
+  );
+  return rows;
+}
+
 /**
  * Replica identity, and the index that CLUSTER goes by, where the new table has the default. By the names that indexes have
- * before those of the old table are given to them.
+ * before those of the old table are given to them. Logical decoding goes by what each partition says.
  */
 export async function identitySql(client: ClientBase, move: Move): Promise<string[]> {
-  const table = finalName(move);
-  const { rows } = await client.query<{ identity: string; theirs: string; clustered: boolean }>(
-    `select s.relreplident as identity, t.relreplident as theirs,
-            exists (select from pg_index x where x.indrelid = $2 and x.indisclustered) as clustered
-       from pg_class s, pg_class t where s.oid = $1 and t.oid = $2`,
-    [move.from.oid, move.to.oid],
-  );
-  const sql: string[] = [];
-  const now = rows[0];
   const one = async (wanted: string) =>
-    (await client.query<ByIndex>(byIndexSql(wanted), [move.from.oid, move.to.oid])).rows[0];
-  if (now?.theirs === 'd') {
-    if (now.identity === 'f') sql.push(`alter table ${table} replica identity full`);
-    if (now.identity === 'n') sql.push(`alter table ${table} replica identity nothing`);
-    const index = now.identity === 'i' ? await one('x.indisreplident') : undefined;
-    if (index?.there) sql.push(`alter table ${table} replica identity using index ${ident(index.there)}`);
-  }
-  if (now && !now.clustered) {
-    const index = await one('x.indisclustered');
-    if (index?.there) sql.push(`alter table ${table} cluster on ${ident(index.there)}`);
-  }
-  return sql;
+    (await client.query<ByIndex>(byIndexSql(wanted), [move.from.oid, move.to.oid])).rows[0]?.there ?? null;
+  const places = await placesOf(client, move);
+  const { wanted, identity, clustered } = places[0] as Place;
+  const replica = identity === 'd' && wanted === 'i' ? await one('x.indisreplident') : null;
+  const cluster = clustered ? null : await one('x.indisclustered');
+  return places.flatMap((place) => {
+    const alter = (what: string) => `alter table ${place.name} ${what}`;
+    const own = (index: string | null) => index && (place.indexes ? place.indexes[index] : index);
+    const sql: string[] = [];
+    if (identity === 'd' && place.identity === 'd') {
+      if (wanted === 'f') sql.push(alter('replica identity full'));
+      if (wanted === 'n') sql.push(alter('replica identity nothing'));
+      const index = own(replica);
+      if (index) sql.push(alter(`replica identity using index ${ident(index)}`));
+    }
+    const index = own(cluster);
+    if (index && !place.whole && !place.clustered) sql.push(alter(`cluster on ${ident(index)}`));
+    return sql;
+  });
 }
 
 /** The name of a replica identity index that the new table will have no match for; null when all is well. */
