@@ -24,6 +24,11 @@ const sessionSettings: Readonly<Record<string, string>> = {
   timezone: 'UTC',
   extra_float_digits: '1',
   bytea_output: 'hex',
+  lc_monetary: 'C',
+  array_nulls: 'on', // a key may be the text NULL
+  standard_conforming_strings: 'on',
+  transform_null_equals: 'off',
+  xmloption: 'content',
   row_security: 'off',
   default_transaction_isolation: 'read\\ committed',
   default_transaction_read_only: 'off',

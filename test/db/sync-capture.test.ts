@@ -238,6 +238,37 @@ describe('what capture refuses or notices', () => {
 });
 
 describe('sessions of ours', () => {
+  it('read keys and texts alike whatever the defaults of the database: a key may be the text NULL', async () => {
+    const m = await rig({
+      setup: `create table s (id text primary key, v int);
+              insert into s select k, 1 from unnest(array['A', 'NULL', 'Z']) k;
+              create table t (id text primary key, v int);`,
+      expected: 'select id, v from s',
+      lanes: 2,
+    });
+    made.push(m);
+    for (const setting of [
+      'array_nulls = off',
+      'standard_conforming_strings = off',
+      'transform_null_equals = on',
+    ])
+      await m.sql(`alter database ${m.db.name} set ${setting}`);
+    // those that are there do not have them
+    await m.sql(`select pg_terminate_backend(pid) from pg_stat_activity
+                  where datname = current_database() and application_name like 'foreshadow%'`);
+    await sleep(50);
+    await m.begin();
+    await m.claim();
+    await m.cutOverReads();
+    await m.settle();
+    await m.sql(
+      `update s set v = 2 where id = 'NULL'; insert into s values ('null', 3); delete from s where id = 'A'`,
+    );
+    await m.settle();
+    expect(await m.targetDifferences()).toEqual([]);
+    expect(await m.sql(`select id from t order by id`)).toHaveLength(3);
+  });
+
   it.each([
     'alter database',
     'alter role',
