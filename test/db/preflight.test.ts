@@ -316,6 +316,80 @@ describe('a row map that is not one immutable expression over one row', () => {
     expect(error.hint).toMatch(/at time zone 'UTC'/);
   });
 
+  describe('what PostgreSQL calls immutable, and follows a setting of the session', () => {
+    const tables = `create domain weight as real;
+      create table s (id int primary key, f float8, r real, w weight, b bytea, p point, ps point[], n int, u uuid, d text,
+        at timestamptz, c circle);
+      create table t (id int primary key, x text);`;
+    const floats =
+      /is not the same in every session: the text of .* depends on extra_float_digits [\s\S]*; write x::numeric::text/;
+    const followed: [string, RegExp][] = [
+      ['f::text', floats],
+      ['f', floats], // by assignment
+      ['w', /the text of public\.weight depends on extra_float_digits/],
+      ["r || ''", floats],
+      ["'' || f", floats],
+      ['coalesce(f, n)::varchar(9)', floats],
+      ['(case when n > 0 then nullif(f, 0) end)::text', floats],
+      ['(f::text collate "C")', floats],
+      ['quote_literal(r)', floats],
+      ['quote_nullable(f * 2)', floats],
+      ['b', /the text of bytea depends on bytea_output \(in .*\); write encode\(x, 'hex'\) instead/],
+      ["b || ' '::text", /bytea_output/],
+      ["md5(b::text || 'x')", /bytea_output/],
+      [
+        'p::text',
+        /the text of point depends on extra_float_digits .*; write its coordinates, each as numeric/,
+      ],
+      ['c::text', /the text of circle depends on extra_float_digits/],
+      ['(ps::text[])[1]', /the text of point depends on extra_float_digits/],
+      ['ps[1]::text', /the text of point depends on extra_float_digits/],
+      ["json_object('a': f)::text", floats],
+      ['xmlserialize(content xmlelement(name ":vartype", b) as text)', /bytea_output/],
+      [
+        'xmlserialize(content xmlforest(at as a) as text)',
+        /the text of timestamp with time zone depends on TimeZone/,
+      ],
+      ['extract(day from age(at, at))::int::text', /age\(timestamptz, timestamptz\) depends on TimeZone/],
+      ['quote_ident(d)', /quote_ident\(text\) depends on quote_all_identifiers/],
+    ];
+    test.each(followed)('%s is refused', async (x, message) => {
+      await db.pool.query(tables);
+      const error = await expectRefused({ map: { x } }, 'MAP_NOT_IMMUTABLE', message);
+      expect(error.detail).toMatchObject({ column: 'x', setting: expect.any(String) });
+    });
+
+    const alike = [
+      'n::text',
+      "n || ''",
+      'u::text',
+      "encode(b, 'hex')",
+      'f::numeric::text',
+      "r::numeric || ''",
+      '(p[0])::numeric::text',
+      'quote_literal(d)',
+      'quote_nullable(n)',
+      '(d::float8)::int::text',
+      "length(b || '\\x00')::text",
+      "json_object('a': n)::text",
+      "extract(day from age(at at time zone 'UTC', at at time zone 'UTC'))::text",
+    ];
+    test.each(alike)('%s is not', async (x) => {
+      await db.pool.query(tables);
+      expect((await preflight(db.ctx.pool, migrationOf({ map: { x } }))).error).toBeNull();
+    });
+
+    test('nor may a generated column of the target follow one', async () => {
+      await db.pool.query(`create table s (id int primary key, f float8);
+        create table t (id int primary key, f float8, x text generated always as (f || '') stored);`);
+      await expectRefused(
+        {},
+        'MAP_NOT_IMMUTABLE',
+        /generated column "x" of public\.t is not the same in every session: the text of double precision/,
+      );
+    });
+  });
+
   // The assignment to the column converts too, and what it does must not depend on the session either.
   const assigned: [string, Record<string, string>][] = [
     ['day', { ...rest, day: 'at' }], // timestamptz → date

@@ -3,6 +3,7 @@ import type { ClientBase } from 'pg';
 import { ForeshadowError } from '../../core/errors.ts';
 import { ident } from '../../db/ident.ts';
 import { codeOf } from '../../db/sqlstate.ts';
+import { requireFreeOfSettings } from './session-settings.ts';
 
 /** What PostgreSQL itself makes of one user-written expression over a relation. */
 export interface ResolvedExpression {
@@ -168,7 +169,7 @@ export function replaceColumns(
 
 /**
  * PostgreSQL's own test of immutability, the one for index expressions: functions, operators, casts through text,
- * current_date and their like. Runs inside a transaction that the caller rolls back.
+ * current_date and their like; and ours, for what follows a setting and is called immutable all the same. Runs inside a transaction that the caller rolls back.
  * @throws ForeshadowError MAP_NOT_IMMUTABLE naming the column and, where it can be found, the function
  */
 export async function requireImmutable(
@@ -181,6 +182,7 @@ export async function requireImmutable(
     await client.query(`create temp table s (like ${relation})`);
     await client.query(`create index on pg_temp.s (((${sql}) is null))`);
   });
+  await requireFreeOfSettings(client, { column, is: `map of "${column}"` }, sql, `${relation} as s`);
 }
 
 /**

@@ -12,6 +12,7 @@ import {
   requireOfRows,
   resolveExpression,
 } from './expression.ts';
+import { requireFreeOfSettings } from './session-settings.ts';
 
 /** Types between which PostgreSQL converts without being asked, and without loss that a user must know of. */
 export async function convertsByItself(
@@ -98,8 +99,18 @@ export async function resolveRowMap(
       );
   }
   for (const column of target.columns) {
-    if (column.generated) continue;
     try {
+      if (column.generated) {
+        // lanes compute it in our sessions, the overlay in the application's
+        const is = `generated column "${column.name}" of ${file.target}`;
+        await requireFreeOfSettings(
+          client,
+          { column: column.name, is },
+          column.generated,
+          ident(target.schema, target.name),
+        );
+        continue;
+      }
       const { text, identity } = await chooseText(client, file, source, target, column);
       const resolved = await resolveExpression(client, column.name, text, {
         sql: fromOne(relation, 's'),
