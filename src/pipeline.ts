@@ -5,6 +5,7 @@ import { ForeshadowError } from './core/errors.ts';
 import { countRows } from './db/catalog.ts';
 import { requireSchema } from './db/migrate.ts';
 import { requireReadableLog } from './logs/index.ts';
+import { indexesCame } from './migration/finish-target.ts';
 import { physicalPlan, preflight } from './migration/preflight/preflight.ts';
 import { resume } from './migration/resume.ts';
 import { isOver } from './migration/states.ts';
@@ -210,8 +211,7 @@ async function advance(run: Run): Promise<void> {
       if (migration.phase === 'copy') return void (await step.copyRest(run));
       if (migration.phase === 'index') return step.finishIndexes(run);
       if (migration.phase === 'verify') return step.perform(run, 'verify');
-      if (file.cutover.writes === 'auto' || ordered('cutover-writes')) return step.cutOverWritesNow(run);
-      return step.awaitOperator(run, 'writes');
+      return cutOverOrWait(run, file.cutover.writes === 'auto' || ordered('cutover-writes'));
 
     case 'COMPLETED':
       await wayBack.keepOldTable(run);
@@ -225,6 +225,12 @@ async function advance(run: Run): Promise<void> {
       break;
   }
   throw new ForeshadowError('CONFLICT', `migration ${migration.name} is ${migration.status}`);
+}
+
+/** All is copied and verified; unless S was given an index meanwhile. */
+async function cutOverOrWait(run: Run, now: boolean): Promise<void> {
+  if ((now || run.due('late indexes', 2)) && (await indexesCame(run.ctx.pool, run.migration))) return;
+  return now ? step.cutOverWritesNow(run) : step.awaitOperator(run, 'writes');
 }
 
 /** Logs → features → model → shadow → confidence, each part when it is due. */

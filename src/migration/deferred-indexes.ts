@@ -104,7 +104,11 @@ export function settleIndexSql(index: DeferredIndex, target: { schema: string; n
  * index on the same columns: the swap carries them, so they are built on T after the copy. No unique ones to a
  * partitioned T, which cannot take over an index that is built later (preflight says which these are).
  */
-export async function findCarried(client: ClientBase, plan: TablePlan): Promise<CarriedIndex[]> {
+export async function findCarried(
+  client: ClientBase,
+  plan: TablePlan,
+  numbered = 0,
+): Promise<CarriedIndex[]> {
   const kept = plan.columns.filter((column) => column.identity).map((column) => column.name);
   const { rows } = await client.query<{
     name: string;
@@ -138,14 +142,29 @@ export async function findCarried(client: ClientBase, plan: TablePlan): Promise<
       order by s.relname`,
     [[plan.sourceOid, plan.targetOid], plan.sourceOid, kept, plan.targetOid],
   );
-  return rows.map((row, i) => ({
-    name: row.name,
-    temporaryName: `foreshadow_${plan.migrationId}_carried_${i + 1}`,
-    definition: `create ${row.unique ? 'unique ' : ''}index concurrently ${ident(`foreshadow_${plan.migrationId}_carried_${i + 1}`)} on ${plan.names.target} ${row.method}`,
-    constraint: row.constraint,
-    comment: row.comment,
-    constraintComment: row.constraintComment,
-  }));
+  return rows.map((row, i) => {
+    const temporaryName = `foreshadow_${plan.migrationId}_carried_${numbered + i + 1}`;
+    return {
+      name: row.name,
+      temporaryName,
+      definition: `create ${row.unique ? 'unique ' : ''}index concurrently ${ident(temporaryName)} on ${plan.names.target} ${row.method}`,
+      constraint: row.constraint,
+      comment: row.comment,
+      constraintComment: row.constraintComment,
+    };
+  });
+}
+
+/** Indexes that came to S after `known` were found, and that T lacks: at the swap they would be lost. */
+export async function findLate(
+  client: ClientBase,
+  plan: TablePlan,
+  known: readonly CarriedIndex[],
+): Promise<CarriedIndex[]> {
+  const unnamed = ({ definition, temporaryName }: CarriedIndex) =>
+    definition.replace(ident(temporaryName), '');
+  const built = new Set(known.map(unnamed));
+  return (await findCarried(client, plan, known.length)).filter((index) => !built.has(unnamed(index)));
 }
 
 /**

@@ -2,6 +2,7 @@ import type { Pool } from 'pg';
 import type { Clock } from '../core/clock.ts';
 import { ForeshadowError } from '../core/errors.ts';
 import { failpoint } from '../core/failpoint.ts';
+import type { TablePlan } from '../core/plan.ts';
 import { ident } from '../db/ident.ts';
 import { codeOf, isRetryable, sqlstate } from '../db/sqlstate.ts';
 import { transaction, withClient } from '../db/tx.ts';
@@ -11,11 +12,17 @@ import { dropMigrationTablesSql } from '../sync/tables.ts';
 import { sayBlockers } from './cutover/blockers.queries.ts';
 import { instantNow, OlderSnapshots } from './cutover/older-snapshots.ts';
 import { dropGuardSql, dropGuardTriggerSql, finalTable, guardedTables, physicalOf } from './cutover/swap.ts';
-import { partitionIndexes, settleIndexSql } from './deferred-indexes.ts';
+import { findLate, partitionIndexes, settleIndexSql } from './deferred-indexes.ts';
 import { type BuildOptions, buildConcurrently } from './index-build.ts';
 import { sayWhile } from './long-statement.ts';
 import { partitionsOf } from './preflight/partitions.ts';
-import { type CarriedIndex, type DeferredIndex, type Migration, recordEvent } from './status.store.ts';
+import {
+  type CarriedIndex,
+  type DeferredIndex,
+  type Migration,
+  recordEvent,
+  updateStatus,
+} from './status.store.ts';
 import { dropWayBackSql, prepareWayBack } from './way-back/prepare.ts';
 
 const schema = 'foreshadow'; // where T is until the write cutover
@@ -29,23 +36,20 @@ const briefAttempts = 120;
  */
 export async function finishTarget(
   pool: Pool,
-  migration: Migration,
+  begun: Migration,
   options: BuildOptions & { readonly onStep: (step: string) => Promise<void> },
 ): Promise<void> {
-  const { plan } = migration;
-  const physical = physicalOf(migration);
-  const unique =
-    physical.deferred.length > 0 ||
-    physical.carried.some((index) => index.definition.startsWith('create unique'));
-  // From the first unique index on, lanes must not refresh in single statements.
-  if (unique) {
-    await transaction(pool, (client) => setLaneMode(client, plan, 'UNIQUE'));
-    await failpoint('finish.unique-mode');
-  }
-  for (const index of physical.deferred) {
+  const { plan } = begun;
+  const { deferred, carried } = physicalOf(begun);
+  if (deferred.length || carried.some(isUnique)) await uniqueMode(pool, plan);
+  for (const index of deferred) {
     await options.onStep(`building unique index ${index.name}`);
-    await buildDeferred(pool, migration, index, options);
+    await buildDeferred(pool, begun, index, options);
   }
+  // T has its own again: what S has beside them came late
+  const migration = await withLateIndexes(pool, begun);
+  const physical = physicalOf(migration);
+  if (physical.carried.slice(carried.length).some(isUnique)) await uniqueMode(pool, plan);
   for (const index of physical.carried) {
     await options.onStep(`building index ${index.name}`);
     await buildCarried(pool, migration, index, options);
@@ -54,6 +58,34 @@ export async function finishTarget(
   await options.onStep('vacuum and analyse of the target');
   await pool.query(`vacuum (analyze, skip_locked) ${plan.names.target}`);
   await failpoint('finish.vacuumed');
+}
+
+const isUnique = (index: CarriedIndex) => index.definition.startsWith('create unique');
+
+/** From the first unique index on, lanes must not refresh in single statements. */
+async function uniqueMode(pool: Pool, plan: TablePlan): Promise<void> {
+  await transaction(pool, (client) => setLaneMode(client, plan, 'UNIQUE'));
+  await failpoint('finish.unique-mode');
+}
+
+const lateIndexes = (pool: Pool, migration: Migration) =>
+  withClient(pool, (client) => findLate(client, migration.plan, physicalOf(migration).carried));
+
+/** Whether S was given an index since those of T were built; then they are to be built again, and T verified. */
+export async function indexesCame(pool: Pool, migration: Migration): Promise<boolean> {
+  const late = await lateIndexes(pool, migration);
+  if (late.length) await updateStatus(pool, migration.id, { phase: 'index' });
+  return late.length > 0;
+}
+
+/** Indexes that S was given since the migration began are carried too; abort must know of them before they are there. */
+async function withLateIndexes(pool: Pool, migration: Migration): Promise<Migration> {
+  const late = await lateIndexes(pool, migration);
+  if (!late.length) return migration;
+  const known = physicalOf(migration);
+  const physical = { ...known, carried: [...known.carried, ...late] };
+  await updateStatus(pool, migration.id, { physical });
+  return { ...migration, physical };
 }
 
 /**

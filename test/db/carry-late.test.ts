@@ -23,6 +23,33 @@ test('what comes to depend on the source while it migrates goes along too', asyn
   await expect(db.pool.query('insert into child values (100)')).rejects.toThrow(/"late"/);
 });
 
+test('indexes of the source go along whenever they come, also while the operator is waited for', async () => {
+  const db = await migrationDatabase(tables);
+  await db.run(byHand, { until: 'IN_PROGRESS' });
+  await db.pool.query('create index s_copying on s (n)');
+  const enough = new AbortController();
+  const late: Promise<unknown>[] = [];
+  const interrupted = await failureOf(
+    db.run(byHand, {
+      signal: enough.signal,
+      onEvent: (event) => {
+        if (event.type !== 'wait' || !/waiting for the operator/.test(event.reason)) return;
+        if (late.length) enough.abort();
+        else late.push(db.pool.query('alter table s add constraint s_ready unique (n, tag)'));
+      },
+    }),
+  );
+  expect(interrupted).toMatchObject({ code: 'INTERRUPTED' });
+  await Promise.all(late);
+  await db.pool.query('create index s_last on s (lower(tag)) where n > 3');
+  expect((await db.run(migrationOf())).status).toBe('COMPLETED');
+  const { rows } = await db.pool.query<{ name: string }>(
+    `select indexname as name from pg_indexes where schemaname = 'public' and tablename = 's' order by 1`,
+  );
+  expect(rows.map(({ name }) => name)).toEqual(['s_copying', 's_last', 's_ready', 't_pkey']);
+  await expect(db.pool.query("insert into s values (1000, 5, 'x')")).rejects.toThrow(/"s_ready"/);
+});
+
 test('what cannot go along stops the swap by name, and nothing is lost', async () => {
   const db = await migrationDatabase(tables);
   await db.run(byHand, { until: 'IN_PROGRESS' });
@@ -84,4 +111,16 @@ test('a view that comes while the locks are taken is seen, and the next try take
   expect(waits.join('\n')).toMatch(/what depends on "public"\."s" has just changed/);
   await m.sql('delete from s where id = 7');
   expect(await m.sql('select count(*)::int as n from seen')).toEqual([{ n: 99 }]);
+});
+
+test('an index that nobody has built on the target stops the swap by name, and is built by the next run', async () => {
+  const { m } = await atTheSwap(small, cleanups);
+  await m.sql('create unique index s_late on s (v)');
+  expect(await failureOf(m.cutOverWrites())).toMatchObject({
+    code: 'DEPENDENT_REFUSED',
+    message: expect.stringMatching(/"public"\."s": index s_late came after .* run the migration again/),
+  });
+  await m.finish();
+  await m.cutOverWrites();
+  await expect(m.sql('insert into s values (1000, 5)')).rejects.toThrow(/"s_late"/);
 });

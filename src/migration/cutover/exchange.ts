@@ -1,10 +1,11 @@
-import type { Client } from 'pg';
+import type { Client, ClientBase } from 'pg';
 import { ForeshadowError } from '../../core/errors.ts';
 import type { TablePlan } from '../../core/plan.ts';
 import type { MigrationStatus } from '../../core/states.ts';
 import { literal } from '../../db/ident.ts';
 import { prepared } from '../../db/prepared.ts';
 import { type LaneStamp, stampSql } from '../../sync/lane.queries.ts';
+import { findLate } from '../deferred-indexes.ts';
 import { databaseNow, type Migration, type StatusColumns } from '../status.store.ts';
 import type { Blocker } from './blockers.queries.ts';
 import type { Handover } from './handover.ts';
@@ -79,8 +80,24 @@ export function writeCutover(migration: Migration): Exchange {
       ...[names.target, names.source].map((table) => `lock table ${table} in access exclusive mode`),
     ],
     requireReady: (client) => requireCopied(client, migration),
-    script: (client, handover) => swapScript(client, migration, handover),
+    script: async (client, handover) => {
+      await requireNoLateIndex(client, migration);
+      return swapScript(client, migration, handover);
+    },
   };
+}
+
+/** An attempt has locked S against new ones by then. @throws ForeshadowError DEPENDENT_REFUSED */
+async function requireNoLateIndex(client: ClientBase, migration: Migration): Promise<void> {
+  const { plan } = migration;
+  const late = await findLate(client, plan, physicalOf(migration).carried);
+  if (!late.length) return;
+  const names = late.map(({ name }) => name);
+  throw new ForeshadowError(
+    'DEPENDENT_REFUSED',
+    `${plan.names.source}: index ${names.join(', ')} came after those of the target were built, and would be lost; run the migration again, which builds it there too, or drop it`,
+    { table: plan.names.source, indexes: names },
+  );
 }
 
 async function requireCopied(client: Client, migration: Migration): Promise<void> {
