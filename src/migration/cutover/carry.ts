@@ -30,7 +30,10 @@ export async function commentsSql(client: ClientBase, move: Move): Promise<strin
   );
 }
 
-/** Defaults of columns that are kept as they are, where the new table has none. Sequences are another matter. */
+/**
+ * Defaults of columns that hold the same value, where the new table has none: converted as the map converts the column, so
+ * that a new row gets what one of the old table would have become. Sequences are another matter.
+ */
 export async function defaultsSql(client: ClientBase, move: Move): Promise<string[]> {
   const { rows } = await client.query<{ column: string; expression: string }>(
     prepared(
@@ -39,13 +42,13 @@ export async function defaultsSql(client: ClientBase, move: Move): Promise<strin
        join pg_attribute b on b.attrelid = $2 and b.attname = a.attname and not b.atthasdef and b.attidentity = ''
       where a.attrelid = $1 and a.attgenerated = '' and a.attname::text = any ($3::text[])
         and pg_get_serial_sequence($1::oid::regclass::text, a.attname) is null`,
-      [move.from.oid, move.to.oid, move.kept],
+      [move.from.oid, move.to.oid, move.same],
     ),
   );
-  return rows.map(
-    ({ column, expression }) =>
-      `alter table ${finalName(move)} alter column ${ident(column)} set default ${expression}`,
-  );
+  return rows.map(({ column, expression }) => {
+    const value = move.casts[column] ? `(${expression})${move.casts[column]}` : expression;
+    return `alter table ${finalName(move)} alter column ${ident(column)} set default ${value}`;
+  });
 }
 
 /** CHECK constraints over kept columns, which the new table lacks: added unvalidated, validated after the swap. */

@@ -19,6 +19,8 @@ export interface Move {
   readonly kept: readonly string[];
   /** columns that have one name and one value on both sides, perhaps in another type (int, bigint); `kept` among them */
   readonly same: readonly string[];
+  /** of those of another type: the cast that the map writes, '' where it leaves that to the assignment */
+  readonly casts: Readonly<Record<string, string>>;
   /** OID of the migration's overlay, which reads both and goes its own way; 0 before there is one */
   readonly overlay: number;
   /** where `from` stands when the move begins */
@@ -39,11 +41,16 @@ export function forwardMove(
   final: TableName,
   overlay = 0,
 ): Move {
+  const same = plan.columns.flatMap((column) => {
+    const cast = castOf(column);
+    return cast === null ? [] : [[column.name, cast] as const];
+  });
   return {
     from: { oid: plan.sourceOid, columns: plan.sourceColumns.map((column) => column.name) },
     to: { oid: plan.targetOid, columns: plan.targetOrder },
     kept: plan.columns.filter((column) => column.identity).map((column) => column.name),
-    same: plan.columns.filter(holdsSameValue).map((column) => column.name),
+    same: same.map(([name]) => name),
+    casts: Object.fromEntries(same),
     overlay,
     origin,
     final,
@@ -55,6 +62,7 @@ export const turned = (move: Move, origin: TableName, final: TableName): Move =>
   ...move,
   from: move.to,
   to: move.from,
+  casts: {},
   origin,
   final,
 });
@@ -66,12 +74,11 @@ export const takesName = ({ origin, final }: Move) =>
 /** `to`, as SQL names it when the move is done. */
 export const finalName = ({ final }: Move) => ident(final.schema, final.name);
 
-/** Whether the map of a target column is the source column of its name, at most converted to another type. */
-function holdsSameValue({ name, expression, reads, identity }: MappedColumn): boolean {
-  if (identity) return true;
-  if (reads.length !== 1 || reads[0] !== name) return false;
-  const bare = /^\(?(s\.(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*))\)?(?:::[a-z0-9_ ."(),]+)?$/.exec(
-    expression,
-  )?.[1];
-  return bare === `s.${ident(name)}` || bare === `s.${name}`;
+/** Where the map of a target column is the source column of its name, at most converted to another type: how. Else null. */
+function castOf({ name, expression, reads, identity }: MappedColumn): string | null {
+  if (identity) return '';
+  if (reads.length !== 1 || reads[0] !== name) return null;
+  const [, bare, cast = ''] =
+    /^\(?(s\.(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*))\)?(::[a-z0-9_ ."(),[\]]+)?$/.exec(expression) ?? [];
+  return bare === `s.${ident(name)}` || bare === `s.${name}` ? cast : null;
 }
