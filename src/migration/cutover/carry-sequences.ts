@@ -64,7 +64,8 @@ async function ownedSequences(client: ClientBase, move: Move): Promise<OwnedSequ
 /**
  * Numbers go on where the old table's sequence stands, never from max(key): that would give out the numbers of deleted
  * rows again. A serial's sequence moves along when the new table has none of its own; an identity cannot be moved, so one
- * like it is made, in the same state. To be read under the lock that keeps writers out.
+ * like it is made, in the same state. A table that comes back is given no numbering that it never had. To be read under
+ * the lock that keeps writers out.
  * @returns SQL to run before the old table leaves its schema, and after the new one has taken its place and its owner
  */
 export async function sequencesSql(
@@ -76,6 +77,7 @@ export async function sequencesSql(
   const after: string[] = [];
   for (const row of await ownedSequences(client, move)) {
     const { sequence, target_sequence: own } = row;
+    if (row.target === 'none' && !move.fresh) continue;
     const name = `${target}.${ident(row.column)}`;
     const column = `alter table ${target} alter column ${ident(row.column)}`;
     const { next, last, called } = await stateOf(client, sequence);

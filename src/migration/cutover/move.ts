@@ -10,7 +10,7 @@ export interface Side {
 
 /**
  * One table takes the place of another: T that of S at the swap, the old S that of T on the way back. What is bound to
- * `from` goes to `to`, by the names of columns. Both directions are the same work, so nothing here knows which it is.
+ * `from` goes to `to`, by the names of columns. Both directions are the same work.
  */
 export interface Move {
   readonly from: Side;
@@ -21,6 +21,8 @@ export interface Move {
   readonly same: readonly string[];
   /** of those of another type: the cast that the map writes, '' where it leaves that to the assignment */
   readonly casts: Readonly<Record<string, string>>;
+  /** `to` is new and is given what it lacks; on the way back it has all that it ever had */
+  readonly fresh: boolean;
   /** OID of the migration's overlay, which reads both and goes its own way; 0 before there is one */
   readonly overlay: number;
   /** where `from` stands when the move begins */
@@ -51,6 +53,7 @@ export function forwardMove(
     kept: plan.columns.filter((column) => column.identity).map((column) => column.name),
     same: same.map(([name]) => name),
     casts: Object.fromEntries(same),
+    fresh: true,
     overlay,
     origin,
     final,
@@ -63,6 +66,7 @@ export const turned = (move: Move, origin: TableName, final: TableName): Move =>
   from: move.to,
   to: move.from,
   casts: {},
+  fresh: false,
   origin,
   final,
 });
