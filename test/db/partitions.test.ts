@@ -55,6 +55,17 @@ describe('a partitioned target', () => {
     await expectRefusal(db, file, code, message);
   });
 
+  it('is refused where the source is identified by a unique index that it cannot take over', async () => {
+    const db = await migrationDatabase(`${source} ${hashed} alter table s alter w set not null;
+      create unique index s_w on s (w); alter table s replica identity using index s_w;`);
+    await expectRefusal(
+      db,
+      file,
+      'DEPENDENT_REFUSED',
+      /its replica identity is index s_w, which the new table has no match for/,
+    );
+  });
+
   it('whose key is not made of the source key is refused', async () => {
     const db = await migrationDatabase(`${source}
       create table t (id bigint, v int not null, w text, primary key (id, v)) partition by hash (v);

@@ -68,11 +68,13 @@ interface ByIndex {
   columns: string[];
   /** the new table's own index on the same columns, or the one that was built for it */
   there: string | null;
+  /** the new table takes over unique indexes; a partitioned one does not */
+  takes: boolean;
 }
 
 /** An index of the table that something else goes by, and the new table's index on the same columns. */
 const byIndexSql = (wanted: string) => `
-  select i.relname as wanted, k.columns,
+  select i.relname as wanted, k.columns, (select relkind <> 'p' from pg_class where oid = $2) as takes,
          (select j.relname from pg_index t join pg_class j on j.oid = t.indexrelid
            where t.indrelid = $2 and t.indisvalid and t.indexprs is null and t.indpred is null and t.indisunique = x.indisunique and t.indimmediate
              and k.columns = array(select a.attname::text from unnest(t.indkey::int2[]) with ordinality n(n, ord)
@@ -143,7 +145,8 @@ export async function lostReplicaIdentity(client: ClientBase, move: Move): Promi
     [move.from.oid, move.to.oid],
   );
   // an index that only the old table has is carried if its columns are kept
-  return rows.find(({ there, columns }) => there === null && lacks(columns, move.kept))?.wanted ?? null;
+  const carried = ({ takes, columns }: ByIndex) => takes && lacks(columns, move.kept) === null;
+  return rows.find((index) => index.there === null && !carried(index))?.wanted ?? null;
 }
 
 interface Statistics {
