@@ -74,7 +74,7 @@ const lateIndexes = (pool: Pool, migration: Migration) =>
 /** Whether S was given an index since those of T were built; then they are to be built again, and T verified. */
 export async function indexesCame(pool: Pool, migration: Migration): Promise<boolean> {
   const late = await lateIndexes(pool, migration);
-  if (late.length) await updateStatus(pool, migration.id, { phase: 'index' });
+  if (late.length) await updateStatus(pool, migration.id, { phase: 'index' }, 'IN_PROGRESS');
   return late.length > 0;
 }
 
@@ -84,7 +84,7 @@ async function withLateIndexes(pool: Pool, migration: Migration): Promise<Migrat
   if (!late.length) return migration;
   const known = physicalOf(migration);
   const physical = { ...known, carried: [...known.carried, ...late] };
-  await updateStatus(pool, migration.id, { physical });
+  await updateStatus(pool, migration.id, { physical }, 'IN_PROGRESS');
   return { ...migration, physical };
 }
 
