@@ -50,7 +50,7 @@ describe('run, killed', () => {
         void child.ended.then(() => (over = true));
         if (ambush === null) await sleep(1500 + below(2500));
         else
-          await until(JSON.stringify(ambush), 30, async () => {
+          await until(JSON.stringify(ambush), 90, async () => {
             const place = await placeOf(db);
             return (
               over || Object.entries(ambush).every(([key, value]) => place[key as keyof Place] === value)
