@@ -8,7 +8,7 @@ import { requireReadableLog } from './logs/index.ts';
 import { indexesCame } from './migration/finish-target.ts';
 import { physicalPlan, preflight } from './migration/preflight/preflight.ts';
 import { resume } from './migration/resume.ts';
-import { isOver } from './migration/states.ts';
+import { isOver, isToBeAborted } from './migration/states.ts';
 import {
   findMigration,
   getMigration,
@@ -247,7 +247,7 @@ async function keepShadow(run: Run): Promise<void> {
 function reached(run: Run): boolean {
   const { status } = run.migration;
   // a stretch ends where somebody has paused it; a run in the foreground waits for the end of the pause
-  const stopped = status === 'PAUSED' || status === 'FAILED' || run.migration.orders.abort !== undefined;
+  const stopped = status === 'PAUSED' || status === 'FAILED' || isToBeAborted(run.migration);
   const paused = run.options.seconds !== undefined && stopped;
   return status === run.options.until || isOver(status) || paused || run.over || completed(run);
 }

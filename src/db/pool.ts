@@ -34,6 +34,7 @@ const sessionSettings: Readonly<Record<string, string>> = {
   default_transaction_read_only: 'off',
   jit: 'off', // short statements; compiling them costs more than running them
   client_connection_check_interval: '1000', // ms; a killed process must not keep its lane
+  idle_in_transaction_session_timeout: '10000', // ms; nor one that is stopped or cut off its locks and its snapshot
 };
 
 /** Settings travel with the connection's start: no round trip, and none of them can be forgotten. */

@@ -1,4 +1,4 @@
-import { mayAbort } from '../migration/states.ts';
+import { isToBeAborted } from '../migration/states.ts';
 import type { Migration } from '../migration/status.store.ts';
 
 /** The kinds of jobs: the tasks of the pipeline, the stretch of work that holds the lanes, and putting everything back. */
@@ -28,7 +28,7 @@ export const atOnce: Readonly<Record<JobKind, number>> = {
  */
 export function standingJobs(migration: Migration): JobKind[] {
   const { status, definition, managed, orders, settled_at, physical } = migration;
-  if (orders.abort && mayAbort(status)) return ['abort'];
+  if (isToBeAborted(migration)) return ['abort'];
   if (!managed) return [];
   const { createdAt, updatedAt } = definition.signals;
   const mine: JobKind[] = definition.queryLog || createdAt || updatedAt ? ['mine'] : [];

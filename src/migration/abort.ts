@@ -32,12 +32,20 @@ export async function abort(
     await failpoint('abort.routed');
     await options.clock.sleep(options.grace * 1000);
   }
+  return repeatedly(pool, options.clock, async (client) => takeDown(client, await held(client, name)));
+}
+
+/** One transaction that waits for no lock for long, so that nobody queues behind it; again and again, with pauses. */
+async function repeatedly<T>(pool: Pool, clock: Clock, work: (client: ClientBase) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await transaction(pool, async (client) => takeDown(client, await held(client, name)));
+      return await transaction(pool, async (client) => {
+        await client.query("set local lock_timeout = '100ms'");
+        return work(client);
+      });
     } catch (error) {
       if (!isRetryable(error) || attempt >= maxAttempts) throw error;
-      await options.clock.sleep(Math.min(1000, 20 * attempt));
+      await clock.sleep(Math.min(1000, 20 * attempt));
     }
   }
 }
@@ -52,7 +60,6 @@ function requireAbortable(migration: Migration): Migration {
 
 /** The status row as it is now, and as it stays: a runner that is still at work may have moved it since. */
 async function held(client: ClientBase, name: string): Promise<Migration> {
-  await client.query("set local lock_timeout = '100ms'");
   await client.query('select 1 from foreshadow.migration_status where name = $1 for update', [name]);
   return requireAbortable(await getMigration(client, name));
 }
@@ -151,7 +158,13 @@ export async function uninstall(
     await abort(pool, migration.name, options);
     aborted.push(migration.name);
   }
-  await transaction(pool, async (client) => {
+  await repeatedly(pool, options.clock, async (client) => {
+    await client.query("set local idle_in_transaction_session_timeout = '1s'");
+    await client.query('lock table foreshadow.migration_status in exclusive mode');
+    const now = await client.query<Migration>('select * from foreshadow.migration_status');
+    const begun = now.rows.filter(({ status }) => mayAbort(status)).map(({ name }) => name);
+    if (begun.length)
+      throw new ForeshadowError('CONFLICT', `began meanwhile: ${begun.join(', ')}; run uninstall again`);
     // one that stays where it was made while a migration can be rolled back; others are gone by now
     for (const { physical } of rows)
       if (physical?.mappedKeyIndex)

@@ -24,23 +24,27 @@ export async function giveOrder(
   by: string,
   detail: Readonly<Record<string, unknown>> = {},
 ): Promise<Migration> {
-  const migration = await getMigration(pool, name);
-  requirePossible(migration, order);
-  if (order !== 'abort' && !migration.managed)
-    throw new ForeshadowError(
-      'CONFLICT',
-      `migration ${name} is not in the hands of the job runner: use "foreshadow ${order.split('-')[0]}", or hand it over with "foreshadow start"`,
+  for (;;) {
+    const migration = await getMigration(pool, name);
+    requirePossible(migration, order);
+    if (order !== 'abort' && !migration.managed)
+      throw new ForeshadowError(
+        'CONFLICT',
+        `migration ${name} is not in the hands of the job runner: use "foreshadow ${order.split('-')[0]}", or hand it over with "foreshadow start"`,
+      );
+    // in the state that was looked at, else it is looked at anew
+    const { rowCount } = await pool.query(
+      `update foreshadow.migration_status
+          set orders = orders || jsonb_build_object($2::text,
+                jsonb_build_object('by', $3::text, 'at', clock_timestamp()) || coalesce(orders -> $2::text, '{}') || $4::jsonb),
+              updated_at = clock_timestamp()
+        where id = $1 and status = $5 and phase is not distinct from $6`,
+      [migration.id, order, by, JSON.stringify(detail), migration.status, migration.phase],
     );
-  await pool.query(
-    `update foreshadow.migration_status
-        set orders = orders || jsonb_build_object($2::text,
-              jsonb_build_object('by', $3::text, 'at', clock_timestamp()) || coalesce(orders -> $2::text, '{}') || $4::jsonb),
-            updated_at = clock_timestamp()
-      where id = $1`,
-    [migration.id, order, by, JSON.stringify(detail)],
-  );
-  await recordEvent(pool, migration.id, 'order', { order, by, ...detail });
-  return getMigration(pool, name);
+    if (!rowCount) continue;
+    await recordEvent(pool, migration.id, 'order', { order, by, ...detail });
+    return getMigration(pool, name);
+  }
 }
 
 function requirePossible(migration: Migration & { gate?: unknown }, order: Order): void {

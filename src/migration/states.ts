@@ -27,3 +27,12 @@ export function isOver(status: MigrationStatus): boolean {
 export function mayAbort(status: MigrationStatus): boolean {
   return mayFollow(status, 'ABORTED');
 }
+
+/** Somebody has ordered it, and it is not too late. */
+export const isToBeAborted = ({
+  status,
+  orders,
+}: {
+  readonly status: MigrationStatus;
+  readonly orders: { readonly abort?: unknown };
+}): boolean => orders.abort !== undefined && mayAbort(status);

@@ -199,6 +199,26 @@ export async function updateStatus(
 }
 
 /**
+ * Writes what an evaluation has found, unless the state, the size of the shadow or another evaluation was written since
+ * `migration` was read: then it speaks of another shadow, or of long ago. @returns whether it was written
+ */
+export async function updateEvaluation(
+  db: Pool,
+  migration: Migration,
+  columns: StatusColumns,
+): Promise<boolean> {
+  const { id, status, shadow_fraction: fraction, confident_in_a_row: inARow, evaluated_at: at } = migration;
+  const { sql, values } = assignments(columns, 6);
+  const { rowCount } = await db.query(
+    `update foreshadow.migration_status set updated_at = clock_timestamp()${sql}
+      where id = $1 and status = $2 and shadow_fraction is not distinct from $3::float8 and confident_in_a_row = $4
+        and date_trunc('milliseconds', evaluated_at) is not distinct from $5::timestamptz`,
+    [id, status, fraction, inARow, at, ...values],
+  );
+  return rowCount === 1;
+}
+
+/**
  * Moves a migration from one state to the next, if it still is in that state, and writes the event.
  * @throws ForeshadowError CONFLICT when somebody else has moved it
  */

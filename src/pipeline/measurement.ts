@@ -5,7 +5,7 @@ import { seconds } from '../config/migration-file.ts';
 import type { Context } from '../context.ts';
 import { withClient } from '../db/tx.ts';
 import { type Gate, triggerMigration } from '../migration/gate.ts';
-import { type Migration, updateStatus } from '../migration/status.store.ts';
+import { type Migration, updateEvaluation } from '../migration/status.store.ts';
 import type { ThrottleState } from '../migration/throttle/throttle.ts';
 import type { Coverage, CoverageReport } from '../shadow/coverage.ts';
 import { shadowCounts } from '../shadow/members.queries.ts';
@@ -17,7 +17,8 @@ import type { Sampling } from './choice.ts';
 const sourceStatisticsAge = 1800;
 
 export interface Measured {
-  readonly gate: Gate;
+  /** null: it came too late, and counts for nothing */
+  readonly gate: Gate | null;
   /** to be handed to the next evaluation */
   readonly known: Known;
 }
@@ -60,7 +61,7 @@ export async function measure(
     modelAgeSeconds: modelAge(ctx, migration),
     logLagSeconds: definition.queryLog ? await logLag(ctx.pool, migration.id) : null,
   });
-  await updateStatus(ctx.pool, migration.id, {
+  const written = await updateEvaluation(ctx.pool, migration, {
     rows_total: Math.round(learnt.source.rows),
     shadow_table_status: {
       completeness: counts.wanted > 0 ? counts.present / counts.wanted : null,
@@ -81,7 +82,7 @@ export async function measure(
     ...(lanes ? { lag } : {}),
     wait_reason: gate.open ? null : waitReason(gate, migration),
   });
-  return { gate, known: learnt };
+  return { gate: written ? gate : null, known: learnt };
 }
 
 /** What holds the gate; and what holds the lanes, if that is why. */

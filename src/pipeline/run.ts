@@ -3,6 +3,7 @@ import type { Context } from '../context.ts';
 import { ForeshadowError } from '../core/errors.ts';
 import type { MigrationStatus } from '../core/states.ts';
 import type { LeaseHolder } from '../migration/lease.queries.ts';
+import { isToBeAborted } from '../migration/states.ts';
 import { getMigration, type Migration, updateStatus } from '../migration/status.store.ts';
 import { floor } from '../migration/throttle/drive.ts';
 import { Throttle } from '../migration/throttle/throttle.ts';
@@ -123,11 +124,12 @@ export class Run {
   async requireAtWork(): Promise<void> {
     this.check();
     const before = this.migration.status;
-    const { status, orders, name } = await this.refresh();
-    if (status !== before || orders.abort)
+    const now = await this.refresh();
+    const aborting = isToBeAborted(now);
+    if (now.status !== before || aborting)
       throw new ForeshadowError(
         'CONFLICT',
-        `migration ${name} is ${orders.abort ? 'to be aborted' : status}`,
+        `migration ${now.name} is ${aborting ? 'to be aborted' : now.status}`,
       );
   }
 

@@ -139,6 +139,7 @@ export async function evaluate(run: Run): Promise<void> {
   const { gate, known } = await measure(ctx, run.migration, run.lanes, live.coverage, live.known);
   live.known = known;
   await run.refresh();
+  if (!gate) return;
   if (!gate.open) run.emit({ type: 'wait', reason: gate.reasons[0] ?? '', at: run.at });
   const { status } = run.migration;
   if (gate.open && status === 'SHADOWING') {

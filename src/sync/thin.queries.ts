@@ -42,7 +42,9 @@ export async function thinKeyLog(
   const down = plan.targetKey.map((_, i) => `r.m${i + 1} desc`).join(', ');
   try {
     return await transaction(pool, async (client) => {
-      await client.query("set local lock_timeout = '200ms'");
+      await client.query(
+        "set local lock_timeout = '200ms'; set local idle_in_transaction_session_timeout = '2s'",
+      );
       await client.query(
         'select 1 from foreshadow.lane where migration_id = $1 order by lane for update nowait',
         [plan.migrationId],

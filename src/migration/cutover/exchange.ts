@@ -100,6 +100,14 @@ async function requireNoLateIndex(client: ClientBase, migration: Migration): Pro
   );
 }
 
+type Ready = LaneStamp & {
+  phase: string | null;
+  aborting: boolean;
+  copied: boolean;
+  invalid: string[];
+  missing: string[];
+};
+
 async function requireCopied(client: Client, migration: Migration): Promise<void> {
   const { plan } = migration;
   const physical = physicalOf(migration);
@@ -107,15 +115,21 @@ async function requireCopied(client: Client, migration: Migration): Promise<void
     ...physical.deferred.map((index) => index.name),
     ...physical.carried.map((index) => index.temporaryName),
   ];
-  const { rows } = await client.query<LaneStamp & { copied: boolean; invalid: string[]; missing: string[] }>(
-    prepared(`select ${stampSql(plan)}, (select bool_and(done) from ${plan.names.range}) as copied,
+  const { rows } = await client.query<Ready>(
+    prepared(`select ${stampSql(plan)}, m.phase, m.orders ? 'abort' as aborting, (select bool_and(done) from ${plan.names.range}) as copied,
             array(select name from unnest(array[${wanted.map(literal).join(', ')}]::text[]) name
                    where not exists (select from pg_index x join pg_class i on i.oid = x.indexrelid
                                       where x.indrelid = ${plan.targetOid} and i.relname = name)) as missing,
             array(select i.relname::text from pg_index x join pg_class i on i.oid = x.indexrelid
-                   where x.indrelid = ${plan.targetOid} and not x.indisvalid) as invalid`),
+                   where x.indrelid = ${plan.targetOid} and not x.indisvalid) as invalid
+       from foreshadow.migration_status m where m.id = ${migration.id}`),
   );
-  const now = rows[0] as (typeof rows)[0];
+  const now = rows[0] as Ready;
+  if (now.aborting || now.phase !== migration.phase)
+    throw new ForeshadowError(
+      'CONFLICT',
+      `migration ${migration.name} is ${now.aborting ? 'to be aborted' : `in phase ${now.phase} again`}`,
+    );
   requireSame(now, physical.stamp, plan);
   if (!now.copied) throw new Blocked('the copy is not complete');
   if (now.missing.length) throw new Blocked(`indexes of the target are not built: ${now.missing.join(', ')}`);
