@@ -19,6 +19,7 @@ import { partitionsOf } from './preflight/partitions.ts';
 import {
   type CarriedIndex,
   type DeferredIndex,
+  keepPhysical,
   type Migration,
   recordEvent,
   updateStatus,
@@ -83,9 +84,9 @@ async function withLateIndexes(pool: Pool, migration: Migration): Promise<Migrat
   const late = await lateIndexes(pool, migration);
   if (!late.length) return migration;
   const known = physicalOf(migration);
-  const physical = { ...known, carried: [...known.carried, ...late] };
-  await updateStatus(pool, migration.id, { physical }, 'IN_PROGRESS');
-  return { ...migration, physical };
+  const carried = [...known.carried, ...late];
+  await keepPhysical(pool, migration, { carried });
+  return { ...migration, physical: { ...known, carried } };
 }
 
 /**

@@ -199,6 +199,28 @@ export async function updateStatus(
 }
 
 /**
+ * Adds to what is known of tables and indexes, beside what other processes add; only while the write cutover is still to come,
+ * since a process that was stopped meanwhile would write over what the swap knows.
+ * @throws ForeshadowError CONFLICT when it is not
+ */
+export async function keepPhysical(
+  db: Pool | ClientBase,
+  { id, name }: Migration,
+  known: Partial<NonNullable<Migration['physical']>>,
+): Promise<void> {
+  const { rowCount } = await (db as Pool).query(
+    `update foreshadow.migration_status set updated_at = clock_timestamp(), physical = physical || $2::jsonb
+      where id = $1 and status = 'IN_PROGRESS'`,
+    [id, JSON.stringify(known)],
+  );
+  if (!rowCount)
+    throw new ForeshadowError(
+      'CONFLICT',
+      `migration ${name} is no longer IN_PROGRESS; somebody else moved it`,
+    );
+}
+
+/**
  * Writes what an evaluation has found, unless the state, the size of the shadow or another evaluation was written since
  * `migration` was read: then it speaks of another shadow, or of long ago. @returns whether it was written
  */

@@ -1,3 +1,4 @@
+import { mean } from 'simple-statistics';
 import { rise } from '../migration/throttle/drive.ts';
 import { meanShare } from '../migration/throttle/wal-rate.ts';
 
@@ -110,7 +111,7 @@ function heldBack(points: readonly Point[], total: number, limit: number | null)
   if (limit !== null && rate >= limit * nearly) return left / limit;
   const changes = Math.max(0, (last.changes ?? 0) - (first.changes ?? 0)) / seconds;
   const costs = points.flatMap(({ rowsPerChange }) => rowsPerChange ?? []);
-  const cost = costs.length ? costs.reduce((a, b) => a + b) / costs.length : 0;
+  const cost = costs.length ? mean(costs) : 0;
   const middle = (first.rows + last.rows) / 2 / total;
   // by the last row; the throttle leaves the copy half of the WAL there may be, whatever others write
   const loses = Math.min(changes * cost, rate / (2 - middle));

@@ -3,7 +3,7 @@ import { initSchema } from '../../src/db/migrate.ts';
 import { uninstall } from '../../src/migration/abort.ts';
 import { preflight } from '../../src/migration/preflight/preflight.ts';
 import { catalogueOf } from '../support/catalogue.ts';
-import { type MigrationDatabase, migrationDatabase, migrationOf } from '../support/migrations.ts';
+import { type MigrationDatabase, migrationDatabase, migrationOf, said } from '../support/migrations.ts';
 
 const list = async (db: MigrationDatabase, sql: string) =>
   (await db.pool.query<Record<string, unknown>>(sql)).rows.map((row) => Object.values(row)[0]);
@@ -147,9 +147,7 @@ test('a default goes along to another type, by the conversion of the map; one of
   });
   const { checks, error } = await preflight(db.ctx.pool, file);
   expect(error).toBeNull();
-  expect(
-    checks.flatMap(({ id, status, message }) => (id === 'parts of source' ? [[status, message]] : [])),
-  ).toEqual([
+  expect(said(checks, 'parts of source')).toEqual([
     [
       'ok',
       'go along where the target has none of its own: default of code, default of hits, default of label, default of list, default of part, default of unique_id, default of yes',

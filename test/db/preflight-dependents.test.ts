@@ -8,6 +8,7 @@ import {
   type MigrationDatabase,
   migrationDatabase,
   migrationOf,
+  said,
 } from '../support/migrations.ts';
 
 let db: MigrationDatabase;
@@ -209,9 +210,7 @@ test('what goes along and what stays behind is told by name', async () => {
     create index s_cents on s (cents, n); create index s_half on s (n) where cents > 5; create index s_lower on s (lower(tag));`);
   const { error, checks } = await preflight(db.ctx.pool, migrationOf({ map: { amount: 'cents / 100.0' } }));
   expect(error).toBeNull();
-  expect(
-    checks.flatMap(({ id, status, message }) => (id === 'parts of source' ? [[status, message]] : [])),
-  ).toEqual([
+  expect(said(checks, 'parts of source')).toEqual([
     [
       'ok',
       'go along where the target has none of its own: check positive, default of n, index s_lower, index s_tag_key',

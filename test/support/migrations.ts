@@ -7,6 +7,7 @@ import { type Context, createContext } from '../../src/context.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { type ErrorCode, ForeshadowError } from '../../src/core/errors.ts';
 import { initSchema } from '../../src/db/migrate.ts';
+import type { Check } from '../../src/migration/preflight/checks.ts';
 import type { RunOptions } from '../../src/pipeline/run.ts';
 import { runMigration } from '../../src/pipeline.ts';
 import { catalogueOf, rowsOnDisk } from './catalogue.ts';
@@ -111,3 +112,7 @@ export async function expectRefusal(
   expect((await db.pool.query('select name from foreshadow.migration_status')).rows).toEqual([]);
   return error as ForeshadowError;
 }
+
+/** What preflight says under this heading. */
+export const said = (checks: readonly Check[], heading: string): (readonly [Check['status'], string])[] =>
+  checks.flatMap(({ id, status, message }) => (id === heading ? [[status, message] as const] : []));

@@ -169,7 +169,8 @@ export function replaceColumns(
 
 /**
  * PostgreSQL's own test of immutability, the one for index expressions: functions, operators, casts through text,
- * current_date and their like; and ours, for what follows a setting and is called immutable all the same. Runs inside a transaction that the caller rolls back.
+ * current_date and their like; and ours, for what follows a setting and is called immutable all the same. Runs inside a
+ * transaction that the caller rolls back.
  * @throws ForeshadowError MAP_NOT_IMMUTABLE naming the column and, where it can be found, the function
  */
 export async function requireImmutable(

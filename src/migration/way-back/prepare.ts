@@ -1,5 +1,4 @@
-import type { ClientBase, Pool } from 'pg';
-import { ForeshadowError } from '../../core/errors.ts';
+import type { Pool } from 'pg';
 import { failpoint } from '../../core/failpoint.ts';
 import type { TablePlan } from '../../core/plan.ts';
 import { isConnectionError, isRetryable } from '../../db/sqlstate.ts';
@@ -7,7 +6,7 @@ import { transaction, withClient } from '../../db/tx.ts';
 import { captureFunctionsSql, dropCaptureFunctionsSql } from '../../sync/capture.ts';
 import { fullSpeed, nextChunkRows } from '../../sync/pacing.ts';
 import { dropMigrationTablesSql, migrationTablesSql } from '../../sync/tables.ts';
-import { type Migration, recordEvent } from '../status.store.ts';
+import { keepPhysical, type Migration, recordEvent } from '../status.store.ts';
 import { compareBack } from './compare.queries.ts';
 
 /** How long one statement may look at rows of T, in ms: its snapshot is as old. */
@@ -31,13 +30,13 @@ export async function prepareWayBack(
   const failing = await firstFailing(pool, plan, wayBack);
   await failpoint('back.compared');
   if (failing) {
-    await keep(pool, migration, { wayBackPrepared: false, noWayBack: [failing] });
+    await keepPhysical(pool, migration, { wayBackPrepared: false, noWayBack: [failing] });
     await recordEvent(pool, migration.id, 'warning', { message: `there is no way back: ${failing}` });
     return;
   }
   await transaction(pool, async (client) => {
     await client.query("set local lock_timeout = '3s'");
-    await keep(client, migration, { wayBackPrepared: false });
+    await keepPhysical(client, migration, { wayBackPrepared: false });
     for (const sql of [
       ...dropWayBackSql(wayBack),
       ...migrationTablesSql(wayBack),
@@ -46,28 +45,7 @@ export async function prepareWayBack(
       await client.query(sql);
   });
   await failpoint('back.tables-made');
-  await keep(pool, migration, { wayBackPrepared: true, noWayBack: [] });
-}
-
-/**
- * Only while the write cutover is still to come: a process that was stopped meanwhile would write over what the swap knows.
- * @throws ForeshadowError CONFLICT when it is not
- */
-async function keep(
-  db: Pool | ClientBase,
-  { id, name }: Migration,
-  known: Partial<NonNullable<Migration['physical']>>,
-): Promise<void> {
-  const { rowCount } = await (db as Pool).query(
-    `update foreshadow.migration_status set updated_at = clock_timestamp(), physical = physical || $2::jsonb
-      where id = $1 and status = 'IN_PROGRESS'`,
-    [id, JSON.stringify(known)],
-  );
-  if (!rowCount)
-    throw new ForeshadowError(
-      'CONFLICT',
-      `migration ${name} is no longer IN_PROGRESS; somebody else moved it`,
-    );
+  await keepPhysical(pool, migration, { wayBackPrepared: true, noWayBack: [] });
 }
 
 /** Functions and tables of the way back; its triggers are dropped with the table that they are on, or before. */
